@@ -1,0 +1,57 @@
+# Every target works alone on a machine that has make, and Python 3.11 or apt. `make` lists them.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint bench nightly docs clean demo_environment test_environment
+
+# Tools start their siblings by name (ansible-lint: ansible-playbook).
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1:/p' Makefile | while IFS=: read -r target text; do \
+	    printf '  make %-8s  %s\n' "$$target" "$$text"; done
+
+demo: demo_environment ## the whole guide on real servers of this machine
+	@dbmod demo
+
+test: test_environment lint ## everything: linters, unit, contract, integration, end to end
+	@pytest --durations=10
+
+check: test_environment lint ## before every commit, under two minutes: linters, unit, contract
+	@pytest tests/unit tests/contract
+
+lint: test_environment ## ruff, mypy, ansible-lint
+	ruff check
+	ruff format --check
+	mypy
+	ansible-lint --offline --profile production playbooks roles inventory
+
+bench: test_environment ## time, memory and growth: every script of tests/bench
+	@set -e; for script in tests/bench/[a-z]*.py; do \
+	    printf '\n== %s\n' "$$script"; PYTHONPATH=. python "$$script"; \
+	done
+
+nightly: test_environment lint ## also the long trials, and the tests with the newest ansible-core
+	@status=0; \
+	pytest -m "nightly or not nightly" --durations=10 || status=1; \
+	set_up=0; scripts/set_up newest || set_up=$$?; \
+	if [ $$set_up = 0 ]; then \
+	    PATH="$(CURDIR)/.venv-newest/bin:$$PATH" ; export PATH; \
+	    ansible --version | head -n 1; \
+	    python -m pytest --durations=10 || status=1; \
+	else echo 'NOT RUN: the tests with the newest ansible-core, for the reason above' >&2; \
+	    [ $$set_up = 3 ] || status=1; fi; \
+	exit $$status
+
+docs: test_environment ## write the CLI reference in docs/ from the commands themselves
+	@python scripts/cli_reference.py
+
+clean: ## remove what the other targets made in this directory; no server, no ledger
+	rm -rf .venv .venv-newest .ansible .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+demo_environment:
+	@scripts/set_up demo
+
+test_environment:
+	@scripts/set_up test

@@ -1,0 +1,5 @@
+"""`python -m dbmod` is `dbmod`."""
+
+from dbmod.cli import main
+
+main()

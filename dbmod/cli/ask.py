@@ -1,0 +1,53 @@
+"""What is read from the user: confirmations and passwords, on a terminal or from standard input."""
+
+import sys
+
+import click
+
+from dbmod import errors
+from dbmod.cli import output
+from dbmod.fleet import Account
+
+
+def confirm(action: str, name: str, *, yes: bool) -> None:
+    """Have an action that loses something confirmed by its name.
+
+    action  as in "Deleting the instance 'db-1' and its data"
+    Raises  BadInput without a terminal and without --yes, Refused for another answer; nothing was done then
+    """
+    if yes:
+        return
+    if not output.is_terminal(sys.stdin):
+        raise errors.BadInput(f"{action} has to be confirmed.", next_step="add --yes")
+    answer = click.prompt(f"{action}. Type '{name}' to go on", default="", show_default=False, err=True)
+    if answer != name:
+        raise errors.Refused("Not confirmed: nothing was done.")
+
+
+def accounts(users: tuple[str, ...], *, may_ask: bool) -> tuple[Account, ...]:
+    """Read `name:password` or `name` alone, whose password is asked for, or read as a line of standard input.
+
+    may_ask  False: a password that would have to be typed is refused
+    """
+    return tuple(_account(user, may_ask=may_ask) for user in users)
+
+
+def _account(user: str, *, may_ask: bool) -> Account:
+    name, colon, password = user.partition(":")
+    if not name:
+        raise errors.BadInput("--users needs a name.", next_step="--users name or --users name:password")
+    password = password if colon else _password(name, may_ask=may_ask)
+    if not password:
+        raise errors.BadInput(f"The user '{name}' has no password.", next_step="give it after a colon, or on standard input")
+    output.hide(password)
+    return Account(name=name, password=password)
+
+
+def _password(name: str, *, may_ask: bool) -> str:
+    if not output.is_terminal(sys.stdin):
+        return sys.stdin.readline().rstrip("\r\n") if sys.stdin else ""
+    if not may_ask:
+        raise errors.BadInput(
+            f"The password of '{name}' would have to be asked for.", next_step="leave out --no-wait, or give it by standard input"
+        )
+    return str(click.prompt(f"Password of {name}", hide_input=True, confirmation_prompt=True, err=True))

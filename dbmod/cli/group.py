@@ -1,0 +1,74 @@
+"""The command `dbmod`: which commands there are, by noun, each loaded when it is called."""
+
+import importlib
+
+import click
+
+SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    (
+        "Modules",
+        "module",
+        ("module-list", "module-show", "module-create", "module-update", "module-delete", "module-versions"),
+    ),
+    (
+        "Modules on instances",
+        "work",
+        ("module-apply", "module-remove", "module-query", "module-retrieve", "module-reapply"),
+    ),
+    (
+        "Who holds what",
+        "holding",
+        ("module-instances", "module-instance-count", "module-list-instance", "cluster-modules"),
+    ),
+    ("Instances", "instance", ("create", "list", "show", "update", "restart", "delete")),
+    (
+        "Clusters",
+        "cluster",
+        (
+            "cluster-create",
+            "cluster-list",
+            "cluster-show",
+            "cluster-instances",
+            "cluster-grow",
+            "cluster-shrink",
+            "cluster-delete",
+        ),
+    ),
+    (
+        "What there is to choose from",
+        "catalogue",
+        ("datastore-list", "datastore-version-list", "flavor-list", "module-type-list"),
+    ),
+    ("Runs and history", "run", ("run-list", "run-show", "run-wait", "run-cancel", "history", "reconcile")),
+    ("The ledger", "ledger", ("ledger-check", "ledger-backup", "ledger-restore", "key-rotate")),
+    ("dbmod itself", "own", ("config", "completion", "demo")),
+)
+ALIASES = {"rollout": "module-reapply"}
+HIDDEN = {"run-execute": "run"}
+MODULES = {name: module for _, module, names in SECTIONS for name in names} | HIDDEN
+
+
+class Commands(click.Group):
+    """A group whose commands are imported when they are asked for: start-up pays for one file, not for all."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for _, _, names in SECTIONS for name in names]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        spelled = cmd_name.replace("_", "-")
+        name = ALIASES.get(spelled, spelled)
+        if name not in MODULES:
+            return None
+        module = importlib.import_module(f"dbmod.cli.{MODULES[name]}")
+        found = (one for one in vars(module).values() if isinstance(one, click.Command) and one.name == name)
+        return next(found, None)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        widest = max(len(name) for name in MODULES)
+        for title, _, names in SECTIONS:
+            found = [(name, self.get_command(ctx, name)) for name in names]
+            rows = [
+                (name.ljust(widest), command.get_short_help_str(limit=200)) for name, command in found if command
+            ]
+            with formatter.section(title):
+                formatter.write_dl(rows)

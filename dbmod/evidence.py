@@ -1,0 +1,163 @@
+"""From what a host said to what the ledger holds. Pure.
+
+A live row changes only on evidence: a result of the host that names this run, this module and this digest.
+"""
+
+from datetime import datetime
+
+import msgspec
+
+from dbmod.records import Attempt, Evidence, Row, Run
+from dbmod.transport import Answer, Result
+
+NOTHING_RAN = "the host was not reached"
+NO_ANSWER = "it started on the host, and no answer came"
+REPLACE = msgspec.structs.replace
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What came back from one host."""
+
+    instance: str  # its id
+    answer: Answer
+    reason: str = ""  # why there is no answer, or not a whole one
+
+
+def judge(attempt: Attempt, run: Run, outcome: Outcome | None, *, at: datetime) -> Attempt:
+    """Close a planned attempt of apply or remove by what the host said.
+
+    outcome  None: the host dropped out of the play before it was tried
+    """
+    result = _result_of(attempt, outcome)
+    if outcome is None or (result is None and not outcome.answer.started):
+        reason = (outcome.reason if outcome else "") or NOTHING_RAN
+        return REPLACE(attempt, state="unreachable", message=reason, ended_at=at)
+    if result is None:
+        return REPLACE(attempt, state="unknown", message=outcome.reason or NO_ANSWER, ended_at=at)
+    if run.options.get("check"):
+        return REPLACE(
+            attempt, state="skipped", status=result.status, message=result.message, changed=result.changed, ended_at=at
+        )
+    if not is_proven(attempt, run, result.evidence):
+        state = "error" if result.status == "ERROR" and result.evidence is None else "unknown"
+        return REPLACE(attempt, state=state, status=result.status, message=result.message, ended_at=at)
+    return REPLACE(
+        attempt,
+        state="ok" if result.status == "OK" else "error",
+        status=result.status,
+        message=result.message,
+        changed=result.changed,
+        ended_at=at,
+        evidence=result.evidence,
+    )
+
+
+def is_proven(attempt: Attempt, run: Run, evidence: Evidence | None) -> bool:
+    """Tell whether the host's result is about this very attempt."""
+    if evidence is None:
+        return False
+    named = (evidence.run, evidence.serial, evidence.instance, evidence.module)
+    if named != (run.id, run.serial, attempt.instance_id, attempt.module_id):
+        return False
+    return run.verb == "remove" or evidence.sha256 == attempt.sha256
+
+
+def row_after(row: Row | None, attempt: Attempt, run: Run) -> Row | None:
+    """Give the live row after a closed attempt of apply or remove; None where there is none.
+
+    row  before; None where the module was never tried there
+    """
+    evidence = attempt.evidence
+    if attempt.state not in ("ok", "error") or evidence is None:
+        return row
+    if attempt.state == "error":
+        return failed(row, evidence)
+    return removed(row, evidence) if run.verb == "remove" else applied(row, evidence)
+
+
+def look(row: Row | None, result: Result | None, *, at: datetime) -> Row | None:
+    """Compare a live row with what a query found on its host; held and status stay.
+
+    result  None: the host has nothing of this module
+    """
+    if row is None or row.removed_at is not None:
+        return row
+    evidence = result.evidence if result else None
+    if result is not None and result.note == "unknown":
+        observed = "unknown"
+    elif evidence is None or evidence.removed is not None:
+        observed = "missing" if row.held is not None else "in sync"
+    elif evidence.serial < row.serial or result is None or result.note in ("drifted", "missing"):
+        observed = result.note if result and result.note in ("drifted", "missing") else "drifted"
+    else:
+        observed = "in sync"
+    return REPLACE(row, observed=observed, observed_at=at)
+
+
+def applied(row: Row | None, evidence: Evidence) -> Row:
+    return Row(
+        module_id=evidence.module,
+        instance_id=evidence.instance,
+        held=evidence.version_number,
+        held_md5=evidence.md5,
+        held_sha256=evidence.sha256,
+        status="OK",
+        message=evidence.message,
+        last_attempt="ok",
+        serial=evidence.serial,
+        run_id=evidence.run,
+        created_at=row.created_at if row else evidence.created,
+        updated_at=evidence.updated,
+    )
+
+
+def failed(row: Row | None, evidence: Evidence) -> Row:
+    never = Row(
+        module_id=evidence.module,
+        instance_id=evidence.instance,
+        held=None,
+        held_md5=None,
+        held_sha256=None,
+        status="ERROR",
+        message="",
+        last_attempt="error",
+        serial=0,
+        run_id="",
+        created_at=evidence.created,
+        updated_at=evidence.updated,
+    )
+    return REPLACE(
+        row or never,
+        status="ERROR",
+        message=evidence.message,
+        last_attempt="error",
+        serial=evidence.serial,
+        run_id=evidence.run,
+        observed=None,
+        observed_at=None,
+    )
+
+
+def removed(row: Row | None, evidence: Evidence) -> Row:
+    base = row or applied(None, evidence)
+    return REPLACE(
+        base,
+        held=None,
+        held_md5=None,
+        held_sha256=None,
+        status="OK",
+        message=evidence.message,
+        last_attempt="ok",
+        serial=evidence.serial,
+        run_id=evidence.run,
+        updated_at=evidence.updated,
+        removed_at=evidence.removed,
+        observed=None,
+        observed_at=None,
+    )
+
+
+def _result_of(attempt: Attempt, outcome: Outcome | None) -> Result | None:
+    if outcome is None:
+        return None
+    return outcome.answer.result(attempt.module_id)

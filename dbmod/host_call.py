@@ -1,0 +1,168 @@
+"""One round trip to one host for a run: what it gets, what came back."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dbmod import config, doors, errors, ledger, module_types, names, transport
+from dbmod.evidence import Outcome
+from dbmod.failpoints import FILE, NAME, failpoint
+from dbmod.identity import Actor
+from dbmod.operations import Context
+from dbmod.records import Attempt, Module, Run
+from dbmod.store import durable
+from dbmod.store.interface import Tables
+
+VERBS: dict[str, transport.Verb] = {
+    "apply": "apply",
+    "reapply": "apply",
+    "create": "apply",
+    "grow": "apply",
+    "remove": "remove",
+    "query": "query",
+    "reconcile": "query",
+    "retrieve": "retrieve",
+}
+DEFAULT_INTERPRETER = "/usr/bin/python3"
+TROUBLE_LIMIT = 500
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """What a connection gave back."""
+
+    output: str
+    trouble: str = ""  # why there is no output, or not all of it
+
+
+Send = Callable[[str, bytes], Reply]
+
+
+def carry_out(run_id: str, variables: Mapping[str, Any], send: Send) -> dict[str, Any]:
+    """Do the work of a run on one host.
+
+    variables  the host's, see doors.plain_host
+    send       runs a shell command on the host with bytes on its standard input
+    Returns    {"changed": bool, "outcome": an Outcome}; {"skipped": True} where nothing is left to do there
+    """
+    here = doors.context()
+    tables = here.store.snapshot()
+    run = ledger.open_run(tables, run_id)
+    attempts = [
+        one
+        for one in tables.find(Attempt, run_id=run_id, instance_id=str(variables["dbmod_id"]))
+        if one.state == "planned" and one.batch > 0
+    ]
+    if not attempts:
+        return {"skipped": True, "changed": False}
+    modules = [_module_of(tables, one) for one in sorted(attempts, key=lambda one: one.order) if one.module_id]
+    request = _request(here, run, variables, modules)
+    failpoint("before_send")
+    reply = send(_command(variables), _frame(here, request, modules))
+    failpoint("after_send")
+    limit = transport.ANSWER_LIMIT_BYTES + (4 * config.MIB * 64 if run.verb == "retrieve" else 0)
+    answer = transport.read_answer(f"{reply.output}\n{reply.trouble}", run.id, limit_bytes=limit)
+    if run.verb == "retrieve":
+        answer = _kept(here, tables, run, answer)
+    reason = transport.text(answer.problem or reply.trouble)
+    outcome = Outcome(instance=str(variables["dbmod_id"]), answer=answer, reason=reason)
+    return {"changed": any(one.changed for one in answer.results), "outcome": msgspec.to_builtins(outcome)}
+
+
+def trouble_of(exit_code: int, error_output: str) -> str:
+    """Say in a line why a command on the host failed; "" where it did not."""
+    lines = [line for line in error_output.splitlines() if line.strip() and not line.startswith("dbmod-")]
+    if exit_code == 0:
+        return ""
+    return (lines[-1] if lines else f"the command on the host ended with {exit_code}")[:TROUBLE_LIMIT]
+
+
+def _module_of(tables: Tables, attempt: Attempt) -> tuple[Module, int]:
+    module = tables.get(Module, attempt.module_id)
+    if module is None:
+        raise errors.LedgerDamaged(f"The run {attempt.run_id} names a module that is not in the ledger.")
+    return module, attempt.number
+
+
+def _request(
+    here: Context, run: Run, variables: Mapping[str, Any], modules: list[tuple[Module, int]]
+) -> transport.Request:
+    wanted = os.environ.get(NAME)
+    return transport.Request(
+        run=run.id,
+        serial=run.serial,
+        verb=VERBS[run.verb],
+        home=str(variables["dbmod_host_home"]),
+        instance=str(variables["dbmod_id"]),
+        modules=tuple(_module_request(module, number) for module, number in modules),
+        check=bool(run.options.get("check")),
+        datastore=str(variables["dbmod_datastore"]),
+        datastore_version=str(variables["dbmod_datastore_version"]),
+        directory=str(variables.get("dbmod_directory", "")),
+        port=int(variables.get("dbmod_port", 0)),
+        time_limit_seconds=here.settings.type_timeout_seconds,
+        failpoint=transport.Failpoint(name=wanted, file=os.environ[FILE]) if wanted else None,
+    )
+
+
+def _module_request(module: Module, number: int) -> transport.ModuleRequest:
+    version = module.version(number)
+    return transport.ModuleRequest(
+        module=module.id,
+        type=module.type,
+        name=module.name,
+        datastore=module.datastore or "all",
+        datastore_version=module.datastore_version or "all",
+        tenant=module.tenant or "all",
+        version_number=number,
+        md5=version.md5 if version else "",
+        sha256=version.sha256 if version else "",
+        auto_apply=module.auto_apply,
+        visible=module.visible,
+        is_admin=module.is_admin,
+    )
+
+
+def _frame(here: Context, request: transport.Request, modules: list[tuple[Module, int]]) -> bytes:
+    """Put the bytes together; contents are decrypted here, in memory, and nowhere else."""
+    types = module_types.listing(here.settings)
+    used = {module.type for module, _ in modules} & set(types) if modules else set(types)
+    sources = {name: module_types.source(types[name]) for name in sorted(used)}
+    contents = []
+    if request.verb == "apply":
+        contents = [here.store.read_contents(module.id, number) for module, number in modules]
+    return transport.frame(request, sources, contents)
+
+
+def _command(variables: Mapping[str, Any]) -> str:
+    interpreter = str(variables.get(doors.INTERPRETER, ""))
+    return transport.command(interpreter if interpreter.startswith("/") else DEFAULT_INTERPRETER)
+
+
+def _kept(here: Context, tables: Tables, run: Run, answer: transport.Answer) -> transport.Answer:
+    """Write retrieved contents to files, and say in each result where; no contents leave this function."""
+    directory, prefix = Path(str(run.options["directory"])), str(run.options["prefix"])
+    results = []
+    taken: set[str] = set()
+    for result in answer.results:
+        module = tables.get(Module, result.module)
+        message = result.message
+        if module is not None and result.contents is not None:
+            message = _keep(directory, prefix, module, result.contents, actor=here.actor, taken=taken)
+        results.append(msgspec.structs.replace(result, contents=None, message=message))
+    return msgspec.structs.replace(answer, results=tuple(results))
+
+
+def _keep(directory: Path, prefix: str, module: Module, contents: bytes, *, actor: Actor, taken: set[str]) -> str:
+    """Write one file and give its path."""
+    if module.is_admin and not actor.admin:
+        contents = f"Must be admin to retrieve contents for module {module.name}".encode()
+    stem = f"{prefix}{module.name}_{module.datastore or 'all'}_{module.datastore_version or 'all'}"
+    if not names.is_valid_name(stem) or stem in taken:
+        stem = f"{prefix}{module.id}_{module.datastore or 'all'}_{module.datastore_version or 'all'}"
+    taken.add(stem)
+    path = directory / f"{stem}.dat"
+    durable.write_file(path, contents)
+    return str(path)

@@ -1,0 +1,204 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a module type sees: Refused, Outcome, Declares, Host, key_value, main."""
+
+import os
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+
+from . import dbmod_files as files
+
+MESSAGE_LIMIT = 255  # characters of a message; the width of the registry's own texts
+OUTPUT_LIMIT_BYTES = 65536  # of a command's output that is kept; the rest is read and dropped
+PATHS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # an SSH session's PATH often lacks sbin
+TEST_ROOT = "DBMOD_TEST_ROOT"  # a scratch root for tests of types of host scope; absent anywhere else
+
+
+class Refused(Exception):
+    """A type says no; its text is shown to the user, so it never holds contents."""
+
+
+class Outcome(NamedTuple):
+    """What a type did: whether anything changed, and one line for the user, without secrets."""
+
+    changed: bool
+    message: str
+
+
+class Declares(NamedTuple):
+    """What a type says about itself; a file without DECLARES says nothing special.
+
+    needs       "root", "systemd": what the host must offer
+    scope       "instance", or "host" where several servers of one host share what it changes
+    secret      the host keeps no copy of the contents
+    restarts    applying restarts the database server
+    keys        names of the keys its contents take
+    datastores  the only ones it works on; empty: any
+    """
+
+    needs: Tuple[str, ...] = ()
+    scope: str = "instance"
+    secret: bool = False
+    restarts: bool = False
+    keys: Tuple[str, ...] = ()
+    datastores: Tuple[str, ...] = ()
+
+
+class Completed(NamedTuple):
+    """How a command ended: its exit code, and the beginning of what it printed."""
+
+    code: int
+    output: str
+
+
+class Host:
+    """The host as a type sees it. Everything that changes it goes through here, so check mode comes free.
+
+    instance, datastore, datastore_version, port   of the database server; port is 0 where unknown
+    directory    the instance's own directory; types of instance scope keep their files there
+    check        change nothing, tell what would change
+    unfinished   the last try on this host failed or was cut off: what it left may be incomplete
+    """
+
+    def __init__(self, facts: Dict[str, Any], check: bool = False, unfinished: bool = False) -> None:
+        self.instance = str(facts.get("instance", ""))
+        self.datastore = str(facts.get("datastore", ""))
+        self.datastore_version = str(facts.get("datastore_version", ""))
+        self.port = int(facts.get("port") or 0)
+        self.directory = str(facts.get("directory", ""))
+        self.check = check
+        self.unfinished = unfinished
+        self.root = os.environ.get(TEST_ROOT, "")
+
+    def path(self, path: str) -> str:
+        """Say where *path* is: relative paths are in the instance's directory."""
+        if not path.startswith("/"):
+            return os.path.join(self.directory, path)
+        return os.path.realpath(self.root + path)
+
+    def read_file(self, path: str) -> Optional[bytes]:
+        """Give the bytes of a file, None where there is none."""
+        try:
+            with open(self.path(path), "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise Refused("%s cannot be read (%s)" % (path, error.strerror)) from None
+
+    def write_file(self, path: str, data: bytes, mode: Optional[int] = None) -> bool:
+        """Make *path* hold *data*, whole or not at all; tell whether that is a change.
+
+        mode    of the file; None: as it is, 0600 for a new one
+        """
+        if self.read_file(path) == data and mode in (None, files.mode_of(self.path(path))):
+            return False
+        if not self.check:
+            try:
+                files.replace_file(self.path(path), data, mode)
+            except OSError as error:
+                raise Refused("%s cannot be written (%s)" % (path, error.strerror)) from None
+        return True
+
+    def remove_file(self, path: str) -> bool:
+        """Remove a file; tell whether it was there."""
+        if not os.path.lexists(self.path(path)):
+            return False
+        if not self.check:
+            try:
+                os.unlink(self.path(path))
+            except OSError as error:
+                raise Refused("%s cannot be removed (%s)" % (path, error.strerror)) from None
+        return True
+
+    def command(self, arguments: List[str], changes: bool = True) -> Completed:
+        """Run a program without a shell and wait; secrets never go into *arguments*.
+
+        changes  False for a question, which check mode asks too; a change reads as done there (code 0)
+        """
+        if self.check and changes:
+            return Completed(0, "")
+        import subprocess  # 8 ms, only for types that run something
+
+        environment = dict(os.environ, PATH=os.environ.get("PATH", "") + ":" + PATHS, LC_ALL="C")
+        try:
+            process = subprocess.Popen(
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env=environment,
+            )
+        except OSError as error:
+            raise Refused("%s cannot be run (%s)" % (arguments[0], error.strerror)) from None
+        assert process.stdout is not None
+        kept = process.stdout.read(OUTPUT_LIMIT_BYTES)
+        while process.stdout.read(OUTPUT_LIMIT_BYTES):
+            pass
+        process.stdout.close()
+        return Completed(process.wait(), kept.decode("utf-8", "replace"))
+
+
+Validate = Callable[[bytes], None]
+Work = Callable[[bytes, Host], Outcome]
+Query = Callable[[Host], str]
+
+
+class Type(NamedTuple):
+    """A loaded module type."""
+
+    name: str
+    declares: Declares
+    validate: Validate
+    apply: Work
+    remove: Work
+    query: Optional[Query] = None
+
+
+def key_value(contents: bytes) -> Dict[str, str]:
+    """Read `key=value` lines; `#` starts a comment line, keys become lower case, the last of two wins.
+
+    Raises  Refused with the number of the line, never its text
+    """
+    try:
+        text = contents.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Refused("the contents are not UTF-8 text (byte %d)" % error.start) from None
+    if "\0" in text:
+        raise Refused("the contents are not text (a zero byte)")
+    values = {}
+    for number, raw in enumerate(text.split("\n"), 1):
+        line = raw.strip()
+        if not line or line.startswith("#"):
+            continue
+        key, equals, value = line.partition("=")
+        if not equals:
+            raise Refused("line %d has no '='" % number)
+        values[key.strip().lower()] = value.strip()
+    return values
+
+
+def one_line(text: str) -> str:
+    """Make *text* a message: one line, no control characters, at most MESSAGE_LIMIT characters, valid Unicode."""
+    shown = "".join(character if character.isprintable() else " " for character in text[: 4 * MESSAGE_LIMIT]).strip()
+    shown = shown.encode("utf-8", "replace").decode("utf-8")
+    return shown if len(shown) <= MESSAGE_LIMIT else shown[: MESSAGE_LIMIT - 1] + "…"
+
+
+def load(name: str, source: str, file_name: str) -> Tuple[Type, Dict[str, Any]]:
+    """Run the source of a module type, without its main; give its functions and all its names.
+
+    Raises  whatever its source raises; KeyError naming the function that is missing
+    """
+    names: Dict[str, Any] = {"__name__": "dbmod_" + name, "__file__": file_name}
+    exec(compile(source, file_name, "exec"), names)
+    declares = names.get("DECLARES", Declares())
+    return Type(name, declares, names["validate"], names["apply"], names["remove"], names.get("query")), names
+
+
+def main(validate: Validate, apply: Work, remove: Work, query: Optional[Query] = None) -> None:
+    """Run a type as an ordinary Ansible module; never raises, never shows contents."""
+    from . import dbmod_module  # needs Ansible's own module_utils, which the shipped bundle lacks
+
+    names: Dict[str, Any] = getattr(apply, "__globals__", {})
+    name = os.path.basename(str(names.get("__file__", "")))
+    name = name[len("dbmod_") :].partition(".")[0] if name.startswith("dbmod_") else name
+    dbmod_module.main(Type(name, names.get("DECLARES", Declares()), validate, apply, remove, query))

@@ -1,0 +1,70 @@
+"""Files of a server that hold its password. Python 3.6, standard library; runs on the host, fed on standard input.
+
+Input   JSON: files [[path, text, uid or null]], password ("" to take what is there, or to make one). In a text
+        @password@ and @sha256@ are filled in. The first file's text must be the password and a line end.
+Output  JSON: changed, error (a reason without the password; empty where all went well)
+"""
+
+import hashlib
+import json
+import os
+import secrets
+import sys
+
+
+def main():
+    # type: () -> None
+    request = json.loads(sys.stdin.read())
+    try:
+        answer = {"changed": write(request["files"], request["password"], request["check"]), "error": ""}
+    except OSError as error:
+        answer = {"changed": False, "error": "{}: {}".format(error.filename, error.strerror)}
+    except Exception as error:  # its text might hold the password
+        answer = {"changed": False, "error": type(error).__name__}
+    sys.stdout.write(json.dumps(answer) + "\n")
+
+
+def write(files, given, check):
+    # type: (list, str, bool) -> bool
+    """Write the files that are missing; tell whether any was. One that exists stays: the server may have changed it."""
+    missing = [one for one in files if not os.path.lexists(one[0])]
+    if check or not missing:
+        return bool(missing)
+    first = files[0][0]
+    if os.path.lexists(first):
+        password = read(first)
+        if given and password != given:
+            raise OSError(0, "holds another password than its cluster's", first)
+    else:
+        password = given or secrets.token_hex(20)
+    digest = hashlib.sha256(password.encode()).hexdigest()
+    for path, text, uid in missing:
+        create(path, text.replace("@password@", password).replace("@sha256@", digest).encode(), uid)
+    return True
+
+
+def read(path):
+    # type: (str) -> str
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    with os.fdopen(descriptor) as file:
+        return file.read().strip()
+
+
+def create(path, data, uid):
+    # type: (str, bytes, object) -> None
+    """Write a new file, 0600, whole or not at all."""
+    fresh = path + ".new"
+    if os.path.lexists(fresh):
+        os.unlink(fresh)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        if uid is not None:
+            os.fchown(descriptor, uid, uid)
+        file.write(data)
+        file.flush()
+        os.fsync(descriptor)
+    os.rename(fresh, path)
+
+
+if __name__ == "__main__":
+    main()

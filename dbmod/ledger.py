@@ -1,0 +1,294 @@
+"""Runs, attempts and live rows: plan, start, record, close."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from dbmod import clock, errors, evidence, planning, processes, reconcile
+from dbmod.evidence import Outcome
+from dbmod.ids import new_id
+from dbmod.records import Attempt, Instance, Module, Owner, Row, Run, RunState
+from dbmod.store.interface import Store, Tables
+from dbmod.transport import Result
+
+CHANGING_MODULES = ("apply", "remove", "reapply")
+CHANGING_INSTANCES = ("create", "delete", "restart", "grow", "shrink")
+ASKING = ("query", "retrieve", "reconcile")
+EXPIRES_AFTER = timedelta(hours=6)  # a run on another machine that was not renewed for so long is lost
+BAD = ("error", "unreachable", "unknown")
+COUNTED = ("error", "unknown")  # against the error budget; a dead host never stops the others
+REPLACE = msgspec.structs.replace
+
+
+def plan(
+    tables: Tables,
+    *,
+    verb: str,
+    playbook: str,
+    work: Sequence[planning.Work],
+    spread: Sequence[Sequence[Instance]],
+    actor: str,
+    reason: str = "",
+    options: Mapping[str, Any] | None = None,
+    module_id: str | None = None,
+    cluster_id: str | None = None,
+    delay_seconds: float = 0,
+    max_errors: int | None = None,
+) -> Run:
+    """Write a run and its planned attempts.
+
+    work    what to do, in the order of the modules on a host
+    spread  the hosts, batch by batch; may be empty for a run about instances only
+    Raises  Refused where another open run works on the same
+    """
+    _refuse_conflicts(tables, verb, work)
+    now = clock.now()
+    run = Run(
+        id=new_id(),
+        serial=tables.serial + 1,
+        verb=verb,
+        playbook=playbook,
+        module_id=module_id,
+        cluster_id=cluster_id,
+        options=dict(options or {}),
+        actor=actor,
+        reason=reason,
+        state="planned",
+        owner=processes.owner(),
+        batch=0,
+        batch_sizes=tuple(len(batch) for batch in spread),
+        delay_seconds=delay_seconds,
+        max_errors=max_errors,
+        created_at=now,
+        renewed_at=now,
+    )
+    tables.put(run, *planning.attempts(run.id, work, spread))
+    return run
+
+
+def plan_instances(tables: Tables, run: Run, instances: Sequence[Instance]) -> None:
+    """Add to a run the attempts that claim whole instances (batch 0), for create, delete, restart, grow and shrink."""
+    work = [planning.Work(instance=instance, module=None) for instance in instances]
+    _refuse_conflicts(tables, run.verb, work, but=run.id)
+    claims = planning.attempts(run.id, work, [instances])
+    tables.put(*(REPLACE(claim, batch=0) for claim in claims))
+
+
+def open_run(tables: Tables, run_id: str) -> Run:
+    """Give a run that may go on. Raises Refused if it has ended."""
+    run = tables.get(Run, run_id)
+    if run is None:
+        raise errors.NotFound(f"No run with an ID of '{run_id}' exists.", next_step="dbmod run-list")
+    if not run.is_open:
+        raise errors.Refused(f"The run {run.id} has ended: {run.state}.", next_step=f"dbmod run-show {run.id}")
+    return run
+
+
+def start(tables: Tables, run_id: str, owner: Owner) -> Run:
+    """Hand a planned run to the process that carries it out."""
+    run = REPLACE(open_run(tables, run_id), state="running", owner=owner, renewed_at=clock.now())
+    tables.put(run)
+    return run
+
+
+def start_batch(tables: Tables, run_id: str, batch: int) -> str:
+    """Mark a batch as started, or close the run when it was asked to stop or its error budget is spent.
+
+    Returns  "" when the batch may start, else why not
+    """
+    run = tables.get(Run, run_id)
+    if run is None or not run.is_open:
+        return f"the run has ended: {run.state if run else 'it is not in the ledger'}"
+    attempts = tables.find(Attempt, run_id=run.id)
+    spent = {attempt.instance_id for attempt in attempts if attempt.batch > 0 and attempt.state in COUNTED}
+    if run.stop_requested_by:
+        close(tables, run.id, message=f"stopped by {run.stop_requested_by}")
+        return f"stopped by {run.stop_requested_by}"
+    if run.max_errors is not None and len(spent) > run.max_errors:
+        why = f"{len(spent)} host(s) failed, {run.max_errors} may"
+        close(tables, run.id, message=why)
+        return why
+    now = clock.now()
+    waiting = [attempt for attempt in attempts if attempt.batch == batch and attempt.state == "planned"]
+    begun = [REPLACE(attempt, started_at=now) for attempt in waiting]
+    tables.put(REPLACE(run, batch=batch, renewed_at=now), *begun)
+    return ""
+
+
+def record(tables: Tables, run_id: str, *, batch: int, outcomes: Sequence[Outcome]) -> list[Attempt]:
+    """Close a batch: every attempt planned for it, answered or not, and the live rows that evidence changes.
+
+    Returns  the closed attempts
+    """
+    run = open_run(tables, run_id)
+    now = clock.now()
+    by_instance = {outcome.instance: outcome for outcome in outcomes}
+    planned = [attempt for attempt in tables.find(Attempt, run_id=run.id, batch=batch) if attempt.state == "planned"]
+    closed: list[Attempt] = []
+    rows: list[Row] = []
+    for attempt in planned:
+        outcome = by_instance.get(attempt.instance_id)
+        if run.verb in ASKING:
+            answers, looked_at = _close_question(tables, run, attempt, outcome)
+            closed += answers
+            rows += looked_at
+            continue
+        done = evidence.judge(attempt, run, outcome, at=now)
+        before = tables.get(Row, attempt.instance_id, within=attempt.module_id)
+        after = evidence.row_after(before, done, run)
+        if after is not None and after is not before:
+            rows.append(after)
+        closed.append(done)
+    tables.put(*rows, *closed, REPLACE(run, renewed_at=now))
+    return closed
+
+
+def close(tables: Tables, run_id: str, *, message: str = "") -> Run:
+    """End a run: what is still planned was not done; its state follows from its attempts."""
+    run = tables.get(Run, run_id)
+    if run is None or not run.is_open:
+        return run or open_run(tables, run_id)
+    now = clock.now()
+    attempts = tables.find(Attempt, run_id=run.id)
+    left = [attempt for attempt in attempts if attempt.state == "planned"]
+    tables.put(*(_abandoned(attempt, run, at=now) for attempt in left))
+    state: RunState = "done"
+    if left or any(attempt.state in BAD for attempt in attempts):
+        state = "cancelled" if left and run.stop_requested_by else "failed"
+    ended = REPLACE(run, state=state, ended_at=now, renewed_at=now, message=message or run.message)
+    tables.put(ended)
+    return ended
+
+
+def request_stop(tables: Tables, run_id: str, *, by: str) -> Run:
+    """Ask a run to stop after the batch in flight; the gate before the next batch reads it."""
+    run = REPLACE(open_run(tables, run_id), stop_requested_by=by)
+    tables.put(run)
+    return run
+
+
+def lose(tables: Tables, run: Run) -> Run:
+    """End a run whose process is gone: what had started is unknown, the rest was not done, builds are in ERROR."""
+    now = clock.now()
+    for attempt in tables.find(Attempt, run_id=run.id, state="planned"):
+        tables.put(_abandoned(attempt, run, at=now))
+        if attempt.batch == 0:
+            _give_up_instance(tables, run, attempt.instance_id)
+    lost = REPLACE(run, state="lost", ended_at=now, message="its process ended before it did")
+    tables.put(lost)
+    return lost
+
+
+def sweep(store: Store) -> list[Run]:
+    """End the runs whose process is gone. Takes the ledger's lock only where there is one.
+
+    Returns  the runs that were lost
+    """
+    if not [run for run in store.snapshot().find(Run) if _is_dead(run)]:
+        return []
+    with store.transaction(holder="sweep") as tables:
+        lost = [lose(tables, run) for run in tables.find(Run) if _is_dead(run)]
+    for run in lost:
+        store.delete_contents(run.id)
+    return lost
+
+
+def close_rows(tables: Tables, instance_ids: Sequence[str]) -> None:
+    """Close the live rows of instances that are really gone."""
+    now = clock.now()
+    gone = set(instance_ids)
+    rows = [row for row in tables.find(Row, removed_at=None) if row.instance_id in gone]
+    tables.put(*(REPLACE(row, held=None, held_md5=None, held_sha256=None, removed_at=now) for row in rows))
+
+
+def exit_code(attempts: Sequence[Attempt]) -> int:
+    """Give the exit code of a run: 0 all well, 4 when no host was reached, 1 when anything failed."""
+    hosts = {attempt.instance_id for attempt in attempts if attempt.state != "cancelled"}
+    unreached = {attempt.instance_id for attempt in attempts if attempt.state == "unreachable"}
+    if hosts and hosts == unreached:
+        return 4
+    return 1 if any(attempt.state in (*BAD, "cancelled") for attempt in attempts) else 0
+
+
+def _close_question(
+    tables: Tables, run: Run, asked: Attempt, outcome: Outcome | None
+) -> tuple[list[Attempt], list[Row]]:
+    """Close the attempt that asks a whole host, and add one for each module that the host or the ledger names."""
+    now = clock.now()
+    if outcome is None or not outcome.answer.finished:
+        return [evidence.judge(asked, run, outcome, at=now)], []
+    results = {result.module: result for result in outcome.answer.results}
+    attempts = [REPLACE(asked, state="ok", ended_at=now)]
+    rows = []
+    for module in tables.find(Module):
+        row = tables.get(Row, asked.instance_id, within=module.id)
+        result = results.get(module.id)
+        if result is None and (row is None or row.held is None):
+            continue
+        correction = reconcile.correct(row, result, at=now) if run.verb == "reconcile" else None
+        after = correction.after if correction else evidence.look(row, result, at=now)
+        if after is not None and after is not row and run.verb != "retrieve":
+            rows.append(after)
+        attempts.append(_answer(asked, module, after, result, correction.what if correction else ""))
+    return attempts, rows
+
+
+def _answer(
+    asked: Attempt, module: Module, row: Row | None, result: Result | None, correction: str
+) -> Attempt:
+    found = result.evidence if result else None
+    return REPLACE(
+        asked,
+        module_id=module.id,
+        state="ok",
+        number=found.version_number if found else 0,
+        sha256=found.sha256 if found else "",
+        status=(found.status if found else ""),
+        message=correction or (result.message if result else "") or (row.observed or "" if row else ""),
+        changed=bool(correction),
+        ended_at=clock.now(),
+        evidence=found,
+    )
+
+
+def _refuse_conflicts(tables: Tables, verb: str, work: Sequence[planning.Work], *, but: str = "") -> None:
+    if verb in ASKING:
+        return
+    wanted = {(item.instance.id, item.module.id if item.module else "") for item in work}
+    touched = {instance_id for instance_id, _ in wanted}
+    names = {item.instance.id: item.instance.name for item in work}
+    for run in tables.find(Run):
+        if not run.is_open or run.verb in ASKING or run.id == but or _is_dead(run):
+            continue
+        for attempt in tables.find(Attempt, run_id=run.id, state="planned"):
+            whole = attempt.module_id == "" or (attempt.instance_id, "") in wanted
+            if attempt.instance_id in touched and (whole or (attempt.instance_id, attempt.module_id) in wanted):
+                raise errors.Refused(
+                    f"Instance '{names[attempt.instance_id]}' is being worked on by run {run.id}.",
+                    details={"run": f"{run.verb} by {run.actor} since {clock.seconds(run.created_at)}, {run.state}"},
+                    next_step=f"dbmod run-wait {run.id}, or dbmod run-cancel {run.id}",
+                )
+
+
+def _abandoned(attempt: Attempt, run: Run, *, at: datetime) -> Attempt:
+    begun = attempt.started_at is not None or (attempt.batch == 0 and run.state != "planned")
+    if begun:
+        return REPLACE(attempt, state="unknown", message=evidence.NO_ANSWER, ended_at=at)
+    return REPLACE(attempt, state="cancelled", message="the run ended before its batch", ended_at=at)
+
+
+def _give_up_instance(tables: Tables, run: Run, instance_id: str) -> None:
+    instance = tables.get(Instance, instance_id)
+    if instance and instance.status == "BUILD":
+        fault = f"the run {run.id} that built it ended before it did"
+        tables.put(REPLACE(instance, status="ERROR", fault=fault, updated_at=clock.now()))
+
+
+def _is_dead(run: Run) -> bool:
+    if not run.is_open or run.owner is None:
+        return False
+    if run.owner.host == processes.this_host():
+        return not processes.is_alive(run.owner)
+    return clock.now() - run.renewed_at > EXPIRES_AFTER

@@ -1,0 +1,224 @@
+"""Servers on this machine: the only place that starts, finds and ends their processes.
+
+A server is known by its working directory <directory>/data and its program's name, never by a number in a file: such a
+number may by now be another process.
+
+    <directory>/            0711, or 0700 where dbmod is not root
+      etc/        0711      configuration (0640, readable by the server's own group), the password (0600)
+      data/ run/  0700      the server's own
+      log/        0700      server.log
+      server.pid            for people and monitoring; dbmod itself does not trust it
+      instances/            what the module types keep
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess  # noqa: TID251  (this is the door to the local servers)
+import time
+from pathlib import Path
+
+import msgspec
+
+from dbmod import datastores, errors, names
+
+LOG_LINES = 8
+POLL_SECONDS = 0.02
+KILL_SECONDS = 10
+COMM_LENGTH = 15  # of /proc/<pid>/comm
+
+
+class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a datastore's role says about its server."""
+
+    title: str
+    programs: tuple[str, ...]  # names; the first that is installed is started
+    arguments: tuple[str, ...]
+    package: str
+    start_seconds: float
+    stop_seconds: float
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where one instance lives, and as whom."""
+
+    directory: Path
+    uid: int | None  # None: as the user who runs dbmod
+    address: str
+    port: int
+
+    def __post_init__(self) -> None:
+        # Everything below the directory is removed in the end: it must be one that dbmod made.
+        if not self.directory.is_absolute() or not names.is_identifier(self.directory.name):
+            raise ValueError("the directory of a local instance is named by the instance's id")
+        if self.uid is not None and self.uid <= 0:
+            raise ValueError("a local server never runs as root")
+
+    @property
+    def data(self) -> Path:
+        return self.directory / "data"
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "log" / "server.log"
+
+    @property
+    def pid_file(self) -> Path:
+        return self.directory / "server.pid"
+
+
+def make_directories(place: Place, *, check: bool = False) -> bool:
+    """Make the instance's directories; tell whether any was missing."""
+    missing = [folder for folder, _, _ in _folders(place) if not folder.is_dir()]
+    if check or not missing:
+        return bool(missing)
+    if not place.directory.parent.is_dir():
+        place.directory.parent.mkdir(parents=True, exist_ok=True)
+        place.directory.parent.chmod(0o711 if place.uid else 0o700)
+    for folder, mode, owner in _folders(place):
+        if folder.is_dir():
+            continue
+        folder.mkdir(mode=0o700)
+        if owner is not None:
+            os.chown(folder, owner, owner)
+        folder.chmod(mode)
+    return True
+
+
+def _folders(place: Place) -> list[tuple[Path, int, int | None]]:
+    shared = 0o711 if place.uid else 0o700
+    return [
+        (place.directory, shared, None),
+        (place.directory / "etc", shared, None),
+        (place.directory / "log", 0o700, None),
+        (place.directory / "run", 0o700, place.uid),
+        (place.data, 0o700, place.uid),
+    ]
+
+
+def processes(place: Place, server: Server) -> list[int]:
+    """Give the pids of the instance's server."""
+    known = {program[:COMM_LENGTH] for program in server.programs}
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            if (entry / "cwd").readlink() == place.data and (entry / "comm").read_text().strip() in known:
+                found.append(int(entry.name))
+        except OSError:  # it ended meanwhile, or belongs to somebody else
+            continue
+    return found
+
+
+def is_listening(address: str, port: int) -> bool:
+    """Tell whether anything accepts connections there."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((address, port)) == 0
+
+
+def start(place: Place, server: Server, *, check: bool = False) -> bool:
+    """Start the server where it does not run, and wait until it accepts connections; tell whether it was started.
+
+    Raises Failed with the end of the server's log; Refused where the program is missing
+    """
+    if processes(place, server):
+        return False
+    program = datastores.find_program(server.programs)
+    if program is None:
+        raise errors.Refused(f"{server.title} is not installed", next_step=f"apt-get install {server.package}")
+    if is_listening(place.address, place.port):
+        raise errors.Failed(f"port {place.port} of {place.address} is taken by another program")
+    if check:
+        return True
+    process = _spawn(place, [program, *server.arguments])
+    _write_pid(place, process.pid)
+    deadline = time.monotonic() + server.start_seconds
+    while not is_listening(place.address, place.port):
+        if process.poll() is not None:
+            raise errors.Failed(f"{server.title} ended with {process.returncode} while starting: {log_tail(place)}")
+        if time.monotonic() > deadline:
+            stop(place, server)
+            raise errors.Failed(f"{server.title} does not answer after {server.start_seconds:g} s: {log_tail(place)}")
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def _spawn(place: Place, command: list[str]) -> subprocess.Popen[bytes]:
+    """Start a process that outlives this one: its own session, the log as its output, nothing of our environment."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+    log = os.open(place.log, flags, 0o600)  # noqa: TID251  (a server needs the file itself as its output)
+    try:
+        return subprocess.Popen(
+            command,
+            cwd=place.data,
+            env={"PATH": datastores.SYSTEM_PATH, "HOME": str(place.data), "LANG": "C.UTF-8"},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            user=place.uid,
+            group=place.uid,
+            extra_groups=[] if place.uid else None,
+            umask=0o077,
+        )
+    finally:
+        os.close(log)
+
+
+def _write_pid(place: Place, pid: int) -> None:
+    fresh = place.pid_file.with_suffix(".new")
+    fresh.write_text(f"{pid}\n")
+    fresh.replace(place.pid_file)
+
+
+def stop(place: Place, server: Server, *, check: bool = False) -> bool:
+    """End the server: SIGTERM, and SIGKILL once stop_seconds have passed; tell whether it ran.
+
+    Raises Failed where even that does not end it
+    """
+    running = processes(place, server)
+    if check or not running:
+        return bool(running)
+    for number, seconds in ((signal.SIGTERM, server.stop_seconds), (signal.SIGKILL, KILL_SECONDS)):
+        for pid in processes(place, server):
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue
+        if _wait_until_gone(place, server, seconds):
+            place.pid_file.unlink(missing_ok=True)
+            return True
+    raise errors.Failed(f"{server.title} does not end: process {processes(place, server)} survives SIGKILL")
+
+
+def _wait_until_gone(place: Place, server: Server, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while processes(place, server):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def remove(place: Place, *, check: bool = False) -> bool:
+    """Remove the instance's directory with everything in it; tell whether there was one."""
+    if not place.directory.is_dir():
+        return False
+    if not check:
+        shutil.rmtree(place.directory)
+    return True
+
+
+def log_tail(place: Place) -> str:
+    """Give the last lines of the server's log as one line."""
+    try:
+        with place.log.open("rb") as log:
+            log.seek(max(0, place.log.stat().st_size - 4096))
+            text = log.read().decode(errors="replace")
+    except OSError as error:
+        return f"no log ({error.strerror})"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return " | ".join(lines[-LOG_LINES:]) or "its log is empty"

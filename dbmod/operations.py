@@ -1,0 +1,320 @@
+"""What the module commands ask for, checked and planned: apply, remove, query, retrieve, reapply, reconcile.
+
+The `dbmod` command and the playbooks' own plan task call the same functions.
+"""
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dbmod import errors, ledger, lookup, module_types, names, planning, providers
+from dbmod.config import Settings
+from dbmod.identity import Actor
+from dbmod.planning import Work
+from dbmod.records import Instance, Module, Row, Run
+from dbmod.store.interface import Store, Tables
+
+DEFAULT_BATCH_SIZE = 50
+DEFAULT_DELAY_SECONDS = 2.0
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """Which instances: one by name or id, or several by the other fields together."""
+
+    instance: str = ""
+    cluster: str = ""
+    datastore: str = ""
+    limit: str = ""  # names with * and ?, several by comma, `!` in front leaves out
+    all: bool = False
+    hosts: tuple[str, ...] | None = None  # ids that the launcher allows (Ansible's --limit); None: all
+
+    @property
+    def is_one(self) -> bool:
+        return bool(self.instance)
+
+
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
+    """How fast, and when to stop."""
+
+    batch_size: int | None = None  # None: 50, or 1 where a type restarts the server
+    delay_seconds: float = DEFAULT_DELAY_SECONDS
+    max_errors: int | None = 0
+
+
+class Skipped(msgspec.Struct, frozen=True, kw_only=True):
+    """An instance that was selected and is not touched."""
+
+    instance: str
+    why: str
+
+
+class Planned(msgspec.Struct, frozen=True, kw_only=True):
+    """A run ready to be carried out; run is None where there is nothing to do."""
+
+    run: Run | None
+    skipped: tuple[Skipped, ...] = ()
+
+
+class Context(msgspec.Struct, frozen=True, kw_only=True):
+    """What every operation needs."""
+
+    store: Store
+    settings: Settings
+    actor: Actor
+    reason: str = ""
+    lock_wait_seconds: float | None = None
+
+
+def plan_apply(
+    context: Context, selection: Selection, references: Sequence[str], *, pace: Pace | None = None, check: bool = False
+) -> Planned:
+    """Plan to apply modules, all checked first; one misfit refuses all where one instance is named.
+
+    references  modules by name or id
+    check       plan to look only: the hosts say what would change, no live row moves
+    """
+    if not references:
+        raise errors.BadInput("No module was named.", next_step="dbmod module-apply --help")
+    pace = pace or Pace()
+    _refuse_haste(context, pace)
+    with context.store.transaction(holder="module-apply", wait_seconds=context.lock_wait_seconds) as tables:
+        modules = _unique([lookup.module(tables, reference, actor=context.actor) for reference in references])
+        instances = select(tables, selection, actor=context.actor)
+        chosen, skipped = _ready(instances, modules, selection=selection, settings=context.settings)
+        held = {module.id: _held(tables, module) for module in modules}
+        work = [
+            Work(
+                instance=instance,
+                module=module,
+                number=module.current.number,
+                from_number=held[module.id].get(instance.id),
+            )
+            for instance in chosen
+            for module in planning.in_order(modules)
+        ]
+        return _write(tables, context, "apply", work, pace=pace, skipped=skipped, options={"check": check})
+
+
+def plan_remove(
+    context: Context, selection: Selection, reference: str, *, pace: Pace | None = None, check: bool = False
+) -> Planned:
+    """Plan to remove a module from the instances that hold it; one named instance has to hold it."""
+    pace = pace or Pace()
+    _refuse_haste(context, pace)
+    with context.store.transaction(holder="module-remove", wait_seconds=context.lock_wait_seconds) as tables:
+        module = lookup.module(tables, reference, actor=context.actor, deleted=True)
+        rows = {row.instance_id: row for row in tables.find(Row, module_id=module.id, removed_at=None)}
+        instances = select(tables, selection, actor=context.actor)
+        if selection.is_one and instances[0].id not in rows:
+            raise errors.Refused(
+                f"Module '{module.name}' has not been applied",
+                next_step=f"dbmod module-list-instance {selection.instance}",
+            )
+        holding = [instance for instance in instances if instance.id in rows]
+        chosen, skipped = _ready(holding, [], selection=selection, settings=context.settings)
+        work = [
+            Work(instance=one, module=module, number=rows[one.id].held or 0, from_number=rows[one.id].held)
+            for one in chosen
+        ]
+        return _write(tables, context, "remove", work, pace=pace, skipped=skipped, options={"check": check})
+
+
+def plan_question(
+    context: Context, verb: str, selection: Selection, *, options: Mapping[str, Any] | None = None
+) -> Planned:
+    """Plan to ask hosts: verb is "query", "retrieve" or "reconcile"."""
+    with context.store.transaction(holder=f"module-{verb}", wait_seconds=context.lock_wait_seconds) as tables:
+        instances = select(tables, selection, actor=context.actor)
+        chosen, skipped = _ready(instances, [], selection=selection, settings=context.settings)
+        work = [Work(instance=instance, module=None) for instance in chosen]
+        pace = Pace(delay_seconds=0, max_errors=None)
+        return _write(tables, context, verb, work, pace=pace, skipped=skipped, options=dict(options or {}))
+
+
+def plan_retrieve(context: Context, selection: Selection, *, directory: str, prefix: str) -> Planned:
+    """Plan to fetch contents from hosts into files below *directory*, which is made if missing."""
+    if prefix and not prefix.endswith("_"):
+        prefix += "_"
+    if "/" in prefix or (prefix and not names.is_valid_text(prefix)):
+        raise errors.BadInput(f"The prefix {prefix!r} is not valid.", next_step="use letters, digits and no `/`")
+    place = Path(directory).expanduser().absolute()
+    try:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise errors.BadInput(f"The directory {place} cannot be made: {error.strerror}") from error
+    return plan_question(context, "retrieve", selection, options={"directory": str(place), "prefix": prefix})
+
+
+def plan_reapply(
+    context: Context,
+    reference: str,
+    *,
+    md5: str | None = None,
+    include_clustered: bool = False,
+    force: bool = False,
+    pace: Pace | None = None,
+    hosts: tuple[str, ...] | None = None,
+    check: bool = False,
+) -> Planned:
+    """Plan to bring the instances that hold a module to its current version.
+
+    md5    only those that hold this version
+    force  also those that are current
+    """
+    pace = pace or Pace()
+    _refuse_haste(context, pace)
+    with context.store.transaction(holder="module-reapply", wait_seconds=context.lock_wait_seconds) as tables:
+        module = lookup.module(tables, reference, actor=context.actor)
+        selection = Selection(all=True, hosts=hosts)
+        instances = {one.id: one for one in select(tables, selection, actor=context.actor)}
+        rows = planning.due(tables.find(Row, module_id=module.id, removed_at=None), module, md5=md5, force=force)
+        due = [
+            instances[row.instance_id]
+            for row in sorted(rows, key=lambda row: (row.updated_at, row.instance_id))
+            if row.instance_id in instances and (include_clustered or instances[row.instance_id].cluster_id is None)
+        ]
+        chosen, skipped = _ready(due, [module], selection=selection, settings=context.settings)
+        held = {row.instance_id: row.held for row in rows}
+        work = [
+            Work(instance=one, module=module, number=module.current.number, from_number=held[one.id]) for one in chosen
+        ]
+        return _write(
+            tables,
+            context,
+            "reapply",
+            work,
+            pace=pace,
+            skipped=skipped,
+            module_id=module.id,
+            options={"check": check, "md5": md5, "include_clustered": include_clustered, "force": force},
+        )
+
+
+def select(tables: Tables, selection: Selection, *, actor: Actor) -> list[Instance]:
+    """Give the instances that a selection names, by name."""
+    if selection.is_one:
+        one = lookup.instance(tables, selection.instance, actor=actor)
+        if selection.hosts is not None and one.id not in selection.hosts:
+            raise errors.BadInput(f"Instance '{one.name}' is not among the hosts of this play.")
+        return [one]
+    if not (selection.cluster or selection.datastore or selection.limit or selection.all):
+        raise errors.BadInput(
+            "No instance was named.", next_step="name one, or use --cluster, --datastore, --limit or --all"
+        )
+    cluster_id = lookup.cluster(tables, selection.cluster, actor=actor).id if selection.cluster else None
+    chosen = [
+        instance
+        for instance in lookup.living_instances(tables, actor=actor)
+        if (cluster_id is None or instance.cluster_id == cluster_id)
+        and (not selection.datastore or instance.datastore == selection.datastore)
+        and (not selection.limit or matches(instance, selection.limit))
+        and (selection.hosts is None or instance.id in selection.hosts)
+    ]
+    return sorted(chosen, key=lambda instance: (instance.name, instance.id))
+
+
+def matches(instance: Instance, pattern: str) -> bool:
+    """Tell whether a name or id matches a pattern like `db-*,!db-7`."""
+    parts = [part.strip() for part in pattern.split(",") if part.strip()]
+    wanted = [part for part in parts if not part.startswith("!")] or ["*"]
+    unwanted = [part[1:] for part in parts if part.startswith("!")]
+
+    def fits(one: str) -> bool:
+        return fnmatchcase(instance.name, one) or instance.id == one
+
+    return any(fits(one) for one in wanted) and not any(fits(one) for one in unwanted)
+
+
+def refuse_needs(modules: Sequence[Module], *, provider: str, settings: Settings) -> None:
+    """Refuse modules whose types need what a provider does not offer."""
+    types = module_types.listing(settings)
+    needs = {module.name: types[module.type].declares.needs for module in modules if module.type in types}
+    planning.refuse_unmet_needs(needs, providers.offers(provider), provider=provider)
+
+
+def _ready(
+    instances: Sequence[Instance], modules: Sequence[Module], *, selection: Selection, settings: Settings
+) -> tuple[list[Instance], list[Skipped]]:
+    """Split the selected instances: ready for these modules, or skipped with the reason; one named one is refused."""
+    ready, skipped = [], []
+    for instance in instances:
+        try:
+            if instance.status != "ACTIVE":
+                raise errors.Refused(
+                    f"Instance '{instance.name}' is not ACTIVE: its status is {instance.status}.",
+                    details={"fault": instance.fault} if instance.fault else None,
+                    next_step=f"dbmod show {instance.name}",
+                )
+            planning.refuse_misfits(
+                modules, datastore=instance.datastore, datastore_version=instance.datastore_version
+            )
+            refuse_needs(modules, provider=instance.provider, settings=settings)
+        except errors.Refused as refusal:
+            if selection.is_one:
+                raise
+            skipped.append(Skipped(instance=instance.name, why=refusal.what))
+        else:
+            ready.append(instance)
+    return ready, skipped
+
+
+def _write(
+    tables: Tables,
+    context: Context,
+    verb: str,
+    work: Sequence[Work],
+    *,
+    pace: Pace,
+    skipped: Sequence[Skipped],
+    options: Mapping[str, Any],
+    module_id: str | None = None,
+) -> Planned:
+    if not work:
+        return Planned(run=None, skipped=tuple(skipped))
+    instances = list({item.instance.id: item.instance for item in work}.values())
+    size = pace.batch_size or _default_batch_size(work, context.settings)
+    run = ledger.plan(
+        tables,
+        verb=verb,
+        playbook=f"module_{'query' if verb == 'reconcile' else verb}",
+        work=work,
+        spread=planning.batches(instances, size=size),
+        actor=context.actor.name,
+        reason=context.reason,
+        options=options,
+        module_id=module_id,
+        delay_seconds=pace.delay_seconds,
+        max_errors=pace.max_errors,
+    )
+    return Planned(run=run, skipped=tuple(skipped))
+
+
+def _default_batch_size(work: Sequence[Work], settings: Settings) -> int:
+    types = module_types.listing(settings)
+    used = {item.module.type for item in work if item.module}
+    return 1 if any(types[name].declares.restarts for name in used if name in types) else DEFAULT_BATCH_SIZE
+
+
+def _refuse_haste(context: Context, pace: Pace) -> None:
+    settings = context.settings
+    if pace.batch_size is not None and pace.batch_size < 1:
+        raise errors.BadInput("--batch_size must be at least 1.")
+    if pace.delay_seconds < 0:
+        raise errors.BadInput("--delay must not be negative.")
+    if context.actor.admin:
+        return
+    if (pace.batch_size or 1) > settings.tenant_batch_size_limit:
+        raise errors.Refused(f"A tenant's --batch_size is at most {settings.tenant_batch_size_limit}.")
+    if pace.delay_seconds < settings.tenant_delay_minimum_seconds:
+        raise errors.Refused(f"A tenant's --delay is at least {settings.tenant_delay_minimum_seconds:g} seconds.")
+
+
+def _held(tables: Tables, module: Module) -> dict[str, int | None]:
+    return {row.instance_id: row.held for row in tables.find(Row, module_id=module.id, removed_at=None)}
+
+
+def _unique(modules: Sequence[Module]) -> list[Module]:
+    return list({module.id: module for module in modules}.values())

@@ -1,0 +1,26 @@
+"""Where dbmod's own content is: a project checkout, or the copy inside the installed package."""
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def content() -> Path:
+    """Give the directory that holds playbooks/, roles/, library/, inventory/ and ansible.cfg."""
+    checkout = PACKAGE.parent
+    return checkout if (checkout / "playbooks").is_dir() else PACKAGE / "content"
+
+
+def playbook(name: str) -> Path:
+    return content() / "playbooks" / f"{name}.yml"
+
+
+def role(kind: str, name: str) -> Path:
+    """Give the folder of a drop-in role: kind is "datastore" or "provider"."""
+    return content() / "roles" / f"{kind}_{name}"
+
+
+def drop_ins(kind: str) -> list[str]:
+    """List the names of the drop-in roles of a kind; the directory is the registry."""
+    prefix = f"{kind}_"
+    return sorted(path.name.removeprefix(prefix) for path in (content() / "roles").glob(f"{prefix}*") if path.is_dir())

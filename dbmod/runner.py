@@ -1,0 +1,291 @@
+"""Carrying out a run with ansible-runner; the only file that knows it.
+
+What happened is read from the ledger, which the playbook itself writes; events are only for display.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import msgspec
+
+from dbmod import errors, fleet, inventory, ledger, paths, processes, providers
+from dbmod.operations import Context
+from dbmod.records import Attempt, Instance, Run
+
+PASSED = ("HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "SSH_AUTH_SOCK", "KRB5CCNAME", "KRB5_CONFIG")
+PASSED_PREFIXES = ("DBMOD_", "LC_")
+WITHHELD = ("DBMOD_KEY", "DBMOD_PREVIOUS_KEY")  # ansible-runner writes the whole environment to disk
+STOP_PATIENCE_SECONDS = 5
+POLL_SECONDS = 0.5
+
+
+class Progress(Protocol):
+    """Who is told how a run goes on."""
+
+    def start(self, run: Run, hosts: Mapping[str, str], attempts: Sequence[Attempt]) -> None:
+        """hosts: instance id → instance name."""
+
+    def batch(self, number: int, of: int, hosts: Sequence[str]) -> None: ...
+
+    def host(self, name: str, state: str, message: str) -> None: ...
+
+    def step(self, name: str, task: str) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+def carry_out(context: Context, run: Run, *, progress: Progress, verbosity: int = 0, check: bool = False) -> Run:
+    """Run a planned run's playbook in the foreground. Every way out leaves the run closed.
+
+    verbosity  0: only progress; 1 and more: Ansible's own output on standard error, as with -v
+    Returns    the closed run, as the ledger has it
+    """
+    directory = _make_directory(context, run.id)
+    display = _Display(context, run, progress)
+    stop = _Stop(context, run, progress)
+    trouble = ""
+    try:
+        with _environment(context, directory), stop.handlers():
+            trouble = _run_playbook(
+                run, directory, display, stop, forks=context.settings.forks, verbosity=verbosity, check=check
+            )
+    finally:
+        progress.stop()
+        closed = _close(context, run, trouble)
+        shutil.rmtree(directory, ignore_errors=True)
+    return closed
+
+
+def detach(context: Context, run: Run) -> Path:
+    """Start carrying out a run in a session of its own. Returns the file its output goes to."""
+    log = _runs_directory(context) / f"{run.id}.log"
+    with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as output:
+        subprocess.Popen(
+            [sys.executable, "-m", "dbmod", "run-execute", run.id],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    return log
+
+
+def wait(context: Context, run_id: str, *, timeout_seconds: float | None = None) -> Run:
+    """Wait until a run has ended. Raises Failed when it takes longer than the timeout."""
+    deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+    while True:
+        ledger.sweep(context.store)
+        run = context.store.snapshot().get(Run, run_id)
+        if run is None or not run.is_open:
+            return run or ledger.open_run(context.store.snapshot(), run_id)
+        if deadline is not None and time.monotonic() > deadline:
+            raise errors.Failed(f"The run {run_id} has not ended: {run.state}.", next_step=f"dbmod run-wait {run_id}")
+        time.sleep(POLL_SECONDS)
+
+
+def sweep_directories(context: Context) -> None:
+    """Remove the directories that runs left when they were killed."""
+    for directory in (context.settings.home_path / "runs").glob("*/"):
+        run = context.store.snapshot().get(Run, directory.name)
+        if run is None or not run.is_open:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+class _Display:
+    """Turns ansible-runner's events into progress. An exception here would lose the run, so none leaves."""
+
+    def __init__(self, context: Context, run: Run, progress: Progress) -> None:
+        tables = context.store.snapshot()
+        self.progress = progress
+        self.names = {host: instance.name for host, instance in run_hosts(context, run).items()}
+        self.batches = len(run.batch_sizes)
+        self.last_error = ""
+        self.failures: list[str] = []
+        claimed = {instance.id: instance.name for instance in run_hosts(context, run).values()}
+        progress.start(run, claimed, tables.find(Attempt, run_id=run.id))
+
+    def event(self, data: dict[str, Any]) -> bool:
+        """Show one event. Returns False: it need not be kept on disk."""
+        try:
+            self._show(str(data.get("event", "")), data.get("event_data") or {})
+            if data.get("event") in ("error", "warning", "verbose"):
+                self.last_error = str(data.get("stdout", ""))[-500:] or self.last_error
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            self.progress.note(f"an event could not be shown ({type(error).__name__})")
+        return False
+
+    def _show(self, kind: str, data: dict[str, Any]) -> None:
+        result = data.get("res") or {}
+        host = self.names.get(str(data.get("host", "")), str(data.get("host", "")))
+        action = str(data.get("task_action", "")).rpartition(".")[2]
+        if kind == "runner_on_failed" and not data.get("ignore_errors"):
+            self.last_error = f"{data.get('task')}: {result.get('msg', '')}"
+            self.failures.append(self.last_error)
+        if action == "dbmod_gate" and kind == "runner_on_ok" and not result.get("stop"):
+            self.progress.batch(
+                int(result["batch"]), self.batches, [self.names.get(one, one) for one in result["hosts"]]
+            )
+        elif action == "dbmod_record" and kind == "runner_on_ok":
+            for line in result.get("lines", []):
+                self.progress.host(str(line["instance"]), str(line["state"]), str(line["message"]))
+        elif kind == "runner_on_start" and not action.startswith("dbmod_"):
+            self.progress.step(host, str(data.get("task", "")))
+
+
+class _Stop:
+    """Ctrl-C: the first asks the run to stop after the batch in flight, the second stops it now."""
+
+    def __init__(self, context: Context, run: Run, progress: Progress) -> None:
+        self.context = context
+        self.run = run
+        self.progress = progress
+        self.asked = 0
+        self.answered = 0
+
+    @contextmanager
+    def handlers(self) -> Iterator[None]:
+        def note_signal(_number: int, _frame: FrameType | None) -> None:
+            self.asked += 1
+
+        before = {number: signal.signal(number, note_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def now(self) -> bool:
+        """Tell ansible-runner whether to end the playbook now; called every second and at each output."""
+        if self.asked > self.answered:
+            self.answered += 1
+            if self.answered == 1:
+                self._after_this_batch()
+            else:
+                self._end_playbook()
+                return True
+        return False
+
+    def _after_this_batch(self) -> None:
+        try:
+            with self.context.store.transaction(holder="stop") as tables:
+                ledger.request_stop(tables, self.run.id, by=self.context.actor.name)
+            self.progress.note("stopping when the hosts in flight are done; once more to stop now")
+        except errors.DbmodError as error:
+            self.progress.note(f"the stop could not be asked for: {error.what}")
+
+    def _end_playbook(self) -> None:
+        """SIGTERM first: with SIGKILL, which ansible-runner sends, the workers would run on to their end."""
+        self.progress.note("stopping now; what had started on a host and not answered will be `unknown`")
+        run = self.context.store.snapshot().get(Run, self.run.id)
+        if run and run.owner and run.owner.pid != os.getpid():
+            processes.stop(run.owner, wait_seconds=STOP_PATIENCE_SECONDS)
+
+
+def run_hosts(context: Context, run: Run) -> dict[str, Instance]:
+    """Give the hosts that a run's inventory needs: those of its attempts, and all members of its cluster.
+
+    Returns  inventory host name → instance
+    """
+    tables = context.store.snapshot()
+    living = tables.find(Instance, deleted_at=None)
+    wanted = {attempt.instance_id for attempt in tables.find(Attempt, run_id=run.id)}
+    if run.cluster_id:
+        wanted |= {member.id for member in fleet.members_of(tables, run.cluster_id)}
+    host_names = inventory.host_names(living)
+    return {host_names[instance.id]: instance for instance in living if instance.id in wanted}
+
+
+def _run_playbook(
+    run: Run, directory: Path, display: _Display, stop: _Stop, *, forks: int, verbosity: int, check: bool
+) -> str:
+    """Returns what went wrong with the playbook as a whole, "" where nothing did."""
+    import ansible_runner  # 85 ms, only for commands that run something
+
+    result = ansible_runner.run(
+        private_data_dir=str(directory),
+        project_dir=str(paths.content()),
+        playbook=str(paths.playbook(run.playbook)),
+        inventory=str(directory / "inventory" / "hosts.json"),
+        extravars={"dbmod_run": run.id},
+        settings={"pexpect_timeout": 1, "suppress_ansible_output": not verbosity},
+        forks=forks,
+        verbosity=max(0, verbosity - 1),
+        cmdline="--check" if check else None,
+        quiet=not verbosity,
+        event_handler=display.event,
+        cancel_callback=stop.now,
+    )
+    if result.rc == 0 or display.failures:
+        return ""
+    return display.last_error or f"ansible-playbook ended with {result.rc}"
+
+
+def _close(context: Context, run: Run, trouble: str) -> Run:
+    with context.store.transaction(holder=run.id) as tables:
+        closed = ledger.close(tables, run.id, message=trouble)
+    context.store.delete_contents(run.id)
+    return closed
+
+
+def _runs_directory(context: Context) -> Path:
+    directory = context.settings.home_path / "runs"
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return directory
+
+
+def _make_directory(context: Context, run_id: str) -> Path:
+    """Make the run's own private directory, with its inventory."""
+    directory = _runs_directory(context) / run_id
+    for path in (directory, directory / "inventory"):
+        path.mkdir(mode=0o700)
+    run = ledger.open_run(context.store.snapshot(), run_id)
+    hosts = run_hosts(context, run)
+    connections = {name: providers.describe(name).connection for name in {one.provider for one in hosts.values()}}
+    data = inventory.build(
+        hosts.values(),
+        host_names={instance.id: host for host, instance in hosts.items()},
+        flavors=context.settings.flavors,
+        connections=connections,
+    )
+    (directory / "inventory" / "hosts.json").write_bytes(msgspec.json.encode(data))
+    return directory
+
+
+@contextmanager
+def _environment(context: Context, directory: Path) -> Iterator[None]:
+    """Give the playbook an environment by allow-list: ansible-runner passes on, and writes down, all it finds."""
+    before = dict(os.environ)
+    kept = {
+        name: value
+        for name, value in before.items()
+        if (name in PASSED or name.startswith(PASSED_PREFIXES) or name in context.settings.environment_passed)
+        and name not in WITHHELD
+    }
+    if "DBMOD_KEY" in before:
+        key = directory / "key"
+        with open(os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(before["DBMOD_KEY"])
+        kept["DBMOD_KEY_COMMAND"] = f"cat {key}"
+    kept["DBMOD_HOME"] = str(context.settings.home_path)
+    kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), before.get("PATH", os.defpath)])
+    kept["ANSIBLE_CONFIG"] = str(paths.content() / "ansible.cfg")
+    kept["ANSIBLE_HOST_KEY_CHECKING"] = "True"  # ansible-runner turns it off where it is not set
+    kept["ANSIBLE_LOCAL_TEMP"] = kept["ANSIBLE_REMOTE_TEMP"] = str(directory / "tmp")
+    os.environ.clear()
+    os.environ.update(kept)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

@@ -1,0 +1,141 @@
+"""ledger-check: read everything, verify everything, change nothing."""
+
+import hashlib
+from collections.abc import Iterator
+
+import msgspec
+
+from dbmod import errors
+from dbmod.config import Settings
+from dbmod.records import Module, Record
+from dbmod.store import durable, shards
+from dbmod.store import head as heads
+from dbmod.store.files import KINDS, table_of
+from dbmod.store.head import Head, Ledger
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    where: str  # HEAD, a shard's name, or "contents <number> of <owner>"
+    what: str
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What a check found, and what a repair did."""
+
+    serial: int
+    shards: int
+    records: int
+    contents: int  # versions of modules whose contents were decrypted and compared
+    problems: tuple[Problem, ...]
+    done: tuple[str, ...] = ()  # of a repair, a sentence each
+
+    @property
+    def is_sound(self) -> bool:
+        return not self.problems
+
+
+def check(settings: Settings) -> Report:
+    """Verify the whole ledger; takes no lock.
+
+    Raises  LedgerError only where nothing can be said: a newer format, a missing right to read
+    """
+    ledger = heads.at(settings.home_path)
+    for _ in range(3):
+        report, head = _check(settings, ledger)
+        if report.is_sound or head is None or _is_current(ledger, head):
+            return report
+    return report  # the ledger changes all the time: the last word is as good as any
+
+
+def _check(settings: Settings, ledger: Ledger) -> tuple[Report, Head | None]:
+    try:
+        head = heads.read(ledger)
+    except errors.LedgerDamaged as error:
+        problem = Problem(where="HEAD", what=error.what)
+        return Report(serial=0, shards=0, records=0, contents=0, problems=(problem,)), None
+    problems = list(chain(ledger, head))
+    count = 0
+    modules: list[Module] = []
+    for name in sorted(head.shards):
+        try:
+            shard = shards.read(ledger, name, head.shards[name])
+        except errors.LedgerError as error:
+            problems.append(Problem(where=name, what=error.what))
+            continue
+        found, bad = understood(shard)
+        count += len(found)
+        modules += [record for record in found.values() if isinstance(record, Module)]
+        problems += [Problem(where=name, what=what) for what in bad.values()]
+    checked, bad_contents = _contents(settings, modules)
+    report = Report(
+        serial=head.serial,
+        shards=len(head.shards),
+        records=count,
+        contents=checked,
+        problems=(*problems, *bad_contents),
+    )
+    return report, head
+
+
+def chain(ledger: Ledger, head: Head) -> Iterator[Problem]:
+    """Verify that the generation before is the one that HEAD names."""
+    if not head.previous:
+        return
+    found = set()
+    for path in (ledger.previous, ledger.leaving):  # the second after a commit that was killed: the next one settles it
+        try:
+            found.add(heads.digest(durable.read_file(path)))
+        except OSError:
+            continue
+    if head.previous not in found:
+        yield Problem(where="HEAD.previous", what="the generation before the last is missing or is another one")
+
+
+def understood(shard: shards.Shard) -> tuple[dict[str, Record], dict[str, str]]:
+    """Decode every record of a shard on its own.
+
+    Returns  key → record, and key → what is wrong for those that cannot be understood
+    """
+    kind = KINDS.get(table_of(shard.name))
+    found: dict[str, Record] = {}
+    bad: dict[str, str] = {}
+    for key in shard.documents:
+        try:
+            record = shard.get(kind, key) if kind else None
+        except errors.LedgerDamaged as error:
+            bad[key] = error.what
+            continue
+        if record is None:
+            bad[key] = f"the record {key} belongs to no table that this dbmod knows"
+        elif record.key != key:
+            bad[key] = f"the record {key} says that it is {record.key}"
+        else:
+            found[key] = record
+    return found, bad
+
+
+def _contents(settings: Settings, modules: list[Module]) -> tuple[int, list[Problem]]:
+    """Decrypt the contents of every version of the modules that are not deleted, and compare the digests."""
+    from dbmod.store import contents
+
+    problems: list[Problem] = []
+    count = 0
+    for module in (module for module in modules if module.deleted_at is None):
+        for version in module.versions:
+            where = f"contents {version.number} of {module.id}"
+            try:
+                data = contents.read(settings, module.id, version.number)
+            except errors.DbmodError as error:
+                problems.append(Problem(where=where, what=error.what))
+                continue
+            count += 1
+            if hashlib.sha256(data).hexdigest() != version.sha256:
+                problems.append(Problem(where=where, what="they are not the ones that the registry names (SHA-256)"))
+    return count, problems
+
+
+def _is_current(ledger: Ledger, head: Head) -> bool:
+    try:
+        return heads.read(ledger) == head
+    except errors.LedgerError:
+        return True

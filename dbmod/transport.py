@@ -1,0 +1,209 @@
+"""What goes to a host and comes back: one command, one frame on its standard input, one answer. Pure; sends nothing.
+
+The frame: the loader's length and source, the header's length and JSON, the sources of kit and types, the raw contents.
+The answer is whatever the host printed; in it `dbmod-started <run>`, a `dbmod-result <run> {…}` per module and
+`dbmod-finished <run>` count, everything else is noise. Nothing a host says is more than data: checked, cut, never run.
+"""
+
+import functools
+import hashlib
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from dbmod import names, paths, records
+
+HOSTSIDE = paths.PACKAGE / "hostside"
+KIT = ("files", "child", "kit", "evidence", "work", "change", "look", "bundle")  # in the order they import each other
+BOOTSTRAP = (
+    "import sys;sys.version_info<(3,6)and(print('dbmod-refused - dbmod needs Python 3.6 or newer on the host'),"
+    "sys.exit(1));i=sys.stdin.buffer;exec(compile(i.read(int(i.readline(20))),'dbmod','exec'))"
+)
+TEXT_LIMIT = 255  # characters of any text from a host
+ANSWER_LIMIT_BYTES = 4 << 20  # without contents; 5 modules answer with about 8 KiB
+
+Verb = Literal["apply", "remove", "query", "retrieve"]
+
+
+class ModuleRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One module as the host has to know it: what result.json will say about it."""
+
+    module: str  # its id
+    type: str
+    name: str
+    datastore: str  # "all" where it is bound to none
+    datastore_version: str
+    tenant: str
+    version_number: int
+    md5: str
+    sha256: str
+    auto_apply: bool
+    visible: bool
+    is_admin: bool
+
+
+class Failpoint(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    file: str
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What one host is asked to do. With query and retrieve, no modules means all that are there."""
+
+    run: str
+    serial: int
+    verb: Verb
+    home: str  # dbmod_host_home
+    instance: str  # id
+    modules: tuple[ModuleRequest, ...]
+    check: bool = False
+    datastore: str = ""  # the instance's own
+    datastore_version: str = ""
+    directory: str = ""  # dbmod_directory; empty: the instance's folder below home
+    port: int = 0
+    time_limit_seconds: float = 300  # of each module's function
+    lock_wait_seconds: float = 30
+    failpoint: Failpoint | None = None
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What a host says about one module.
+
+    note      "" · "drifted" · "missing" · "unknown" (no result.json that can be believed); detail says why
+    observed  digest of the bytes found, "" where nothing was, None: not looked at, or as held
+    evidence  the host's result.json; None where it could not be written or believed
+    contents  the bytes on the host, of retrieve
+    """
+
+    module: str
+    type: str
+    status: Literal["OK", "ERROR"]
+    message: str
+    changed: bool = False
+    note: Literal["", "drifted", "missing", "unknown"] = ""
+    detail: str = ""
+    observed: str | None = None
+    evidence: records.Evidence | None = None
+    contents: bytes | None = None
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a host said.
+
+    started   it had the whole request and began: what has no result is unknown, not unreachable
+    finished  the last line came, so nothing is still running
+    problem   why it refused the request or could not be understood; empty otherwise
+    """
+
+    started: bool
+    finished: bool
+    results: tuple[Result, ...]
+    problem: str = ""
+
+    def result(self, module: str) -> Result | None:
+        return next((result for result in self.results if result.module == module), None)
+
+
+def command(python: str) -> str:
+    """Give the shell command that runs the bundle; the same for every host and request."""
+    return f"{shlex.quote(python)} -IS -c {shlex.quote(BOOTSTRAP)}"
+
+
+def frame(request: Request, sources: Mapping[str, str], contents: Sequence[bytes] = ()) -> bytes:
+    """Give what the command reads from its standard input.
+
+    sources   type → source, of every type the request needs; with query and retrieve, of all that are known
+    contents  of request.modules, in their order; none when nothing is applied
+    """
+    sizes = [len(data) for data in contents] or [0] * len(request.modules)
+    kit = _kit()
+    types = [(name, source.encode()) for name, source in sources.items()]
+    header = msgspec.to_builtins(request)
+    header["facts"] = {name: header.pop(name) for name in ("datastore", "datastore_version", "directory", "port")}
+    header["kit"] = [(name, len(source)) for name, source in kit]
+    header["types"] = [(name, len(source)) for name, source in types]
+    for module, size in zip(header["modules"], sizes, strict=True):
+        module["size_bytes"] = size
+    loader, head = _source("loader"), msgspec.json.encode(header)
+    pieces = [b"%d\n" % len(loader), loader, b"%d\n" % len(head), head]
+    return b"".join([*pieces, *(source for _, source in kit), *(source for _, source in types), *contents])
+
+
+@functools.cache
+def _kit() -> list[tuple[str, bytes]]:
+    return [(f"dbmod_{name}", _source(name)) for name in KIT]
+
+
+@functools.cache
+def _source(name: str) -> bytes:
+    return (HOSTSIDE / f"dbmod_{name}.py").read_bytes()
+
+
+def read_answer(stdout: bytes | str, run: str, *, limit_bytes: int = ANSWER_LIMIT_BYTES) -> Answer:
+    """Understand what a host printed, whatever it is.
+
+    limit_bytes  of the whole output; retrieve needs 4/3 of the contents on top
+    """
+    data = stdout.encode("utf-8", "replace") if isinstance(stdout, str) else stdout
+    if len(data) > limit_bytes:
+        started = b"dbmod-started " + run.encode() in data[:65536]
+        return Answer(started=started, finished=False, results=(), problem=f"the host answered {len(data)} bytes")
+    started, finished, problem = False, False, ""
+    results: dict[str, Result] = {}
+    result_prefix, refused_prefix = f"dbmod-result {run} ".encode(), b"dbmod-refused "
+    for raw in data.split(b"\n"):
+        line = raw.rstrip(b"\r")
+        if line.startswith(refused_prefix):
+            problem = text(line.decode("utf-8", "replace").split(" ", 2)[-1])
+        elif line == f"dbmod-started {run}".encode():
+            started = True
+        elif line == f"dbmod-finished {run}".encode():
+            finished = started
+        elif started and line.startswith(result_prefix):
+            result = _result(line[len(result_prefix) :])
+            if result is None:
+                problem = "the host gave a result that cannot be understood"
+            else:
+                results.setdefault(result.module, result)
+    return Answer(started=started, finished=finished, results=tuple(results.values()), problem=problem)
+
+
+def _result(line: bytes) -> Result | None:
+    """Read one result; None where any part of it is not what a host of ours can say."""
+    try:
+        result = msgspec.json.decode(line, type=Result)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+    is_sound = _is_label(result.module) and names.is_valid_type(result.type) and _is_digest(result.observed or "")
+    if not is_sound or (result.evidence is not None and not _is_sound(result.evidence, result)):
+        return None
+    observed = hashlib.sha256(result.contents).hexdigest() if result.contents is not None else result.observed
+    return msgspec.structs.replace(result, message=text(result.message), detail=text(result.detail), observed=observed)
+
+
+def _is_sound(evidence: records.Evidence, result: Result) -> bool:
+    values = (str(getattr(evidence, name)) for name in evidence.__struct_fields__)
+    return (
+        (evidence.module, evidence.type) == (result.module, result.type)
+        and all(value == text(value) for value in values)
+        and _is_digest(evidence.sha256)
+        and evidence.created.tzinfo is not None
+        and evidence.updated.tzinfo is not None
+        and (evidence.removed is None or evidence.removed.tzinfo is not None)
+    )
+
+
+def _is_label(value: str) -> bool:
+    return names.is_plain(value) and len(value) <= 64
+
+
+def _is_digest(value: str) -> bool:
+    return value == "" or (len(value) == 64 and set(value) <= set("0123456789abcdef"))
+
+
+def text(value: str) -> str:
+    """Make a text from a host harmless: one line, printable, at most TEXT_LIMIT characters."""
+    shown = "".join(character if character.isprintable() else " " for character in value[: 4 * TEXT_LIMIT]).strip()
+    return shown if len(shown) <= TEXT_LIMIT else shown[: TEXT_LIMIT - 1] + "…"

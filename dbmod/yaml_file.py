@@ -1,0 +1,59 @@
+"""YAML from users: small, without aliases, without duplicate keys, with line and column in every refusal."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dbmod import errors
+
+SIZE_LIMIT_BYTES = 1 << 20
+DEPTH_LIMIT = 20
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe, and closed to the constructs that blow a small file up."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.MarkedYAMLError(problem="aliases are not allowed", problem_mark=event.start_mark)
+        self.depth += 1
+        if self.depth > DEPTH_LIMIT:
+            raise yaml.MarkedYAMLError(problem=f"nested deeper than {DEPTH_LIMIT}", problem_mark=event.start_mark)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str | int | float | bool) or key in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key {key!r} is twice here", problem_mark=key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read(path: Path) -> Any:
+    """Read one YAML document.
+
+    Raises BadInput that names file, line and column
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(SIZE_LIMIT_BYTES + 1)
+    except OSError as error:
+        raise errors.BadInput(f"{path} cannot be read: {error.strerror}") from error
+    if len(data) > SIZE_LIMIT_BYTES:
+        raise errors.BadInput(f"{path} is larger than {SIZE_LIMIT_BYTES} bytes")
+    try:
+        return yaml.load(data, _Loader)  # noqa: S506  (a SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
+        raise errors.BadInput(f"{path}:{where} {error.problem or error.context}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise errors.BadInput(f"{path}: not YAML: {type(error).__name__}") from error

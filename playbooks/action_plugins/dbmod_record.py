@@ -1,0 +1,32 @@
+"""The door to the ledger: closes a batch, or the claims on instances, in one transaction."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))  # a checkout without an installed dbmod
+
+from dbmod import doors
+
+
+class ActionModule(ActionBase):
+    """Arguments: run (an id), subject (modules, instances), status (ACTIVE, DELETED; of instances)."""
+
+    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+        result = super().run(tmp, task_vars)
+        arguments = doors.plain(self._task.args)
+        run_id = arguments.get("run") or str(task_vars["hostvars"]["localhost"]["plan"]["run"])
+
+        def work() -> dict[str, Any]:
+            here = doors.context()
+            hosts = {str(host): task_vars["hostvars"][host] for host in task_vars["ansible_play_hosts_all"]}
+            if arguments.get("subject", "modules") == "modules":
+                outcomes = {host: known.get("__batch_outcome") for host, known in hosts.items()}
+                return doors.record_modules(here, run_id, outcomes)
+            reached = set(task_vars["ansible_play_hosts"])
+            told = {host: doors.instance_report(known, reached=host in reached) for host, known in hosts.items()}
+            return doors.record_instances(here, run_id, status=arguments["status"], hosts=told)
+
+        return result | doors.guarded(work)

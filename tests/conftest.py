@@ -1,0 +1,30 @@
+"""Fixtures that all tests share."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dbmod.config import Settings
+from tests import figures
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings with a home of their own, which does not exist yet."""
+    for name in ("DBMOD_KEY", "DBMOD_PREVIOUS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    return Settings(home=str(tmp_path / "home"), local_directory=str(tmp_path / "local"))
+
+
+@pytest.fixture
+def figure() -> Callable[[str, str], None]:
+    """Print a figure at the end of the run: figure("R6", "200 of 200 …")."""
+    return figures.figure
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if figures.FIGURES:
+        terminalreporter.section("figures")
+        for line in sorted(figures.FIGURES):
+            terminalreporter.write_line(line)
