@@ -19,7 +19,6 @@ TASKS = {
     "shrink": ("SHRINKING_CLUSTER", "Decreasing cluster size."),
     "delete": ("DELETING", "Deleting the cluster."),
 }
-IDLE = ("NONE", "No tasks for the cluster.")
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
@@ -382,7 +381,7 @@ def _plan_claim(
 
 def _idle_cluster(tables: Tables, context: Context, reference: str) -> Cluster:
     cluster = lookup.cluster(tables, reference, actor=context.actor)
-    if cluster.task_name != IDLE[0]:
+    if cluster.task_name != ledger.IDLE[0]:
         raise errors.Refused(
             f"Cluster '{cluster.name}' is busy: {cluster.task_description}", next_step="dbmod run-list"
         )
@@ -407,7 +406,7 @@ def _record_cluster(tables: Tables, run: Run) -> None:
     if cluster is None:
         return
     gone = run.verb == "delete" and not members_of(tables, cluster.id)
-    task_name, task_description = IDLE
+    task_name, task_description = ledger.IDLE
     tables.put(
         REPLACE(
             cluster,

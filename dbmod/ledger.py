@@ -9,7 +9,7 @@ import msgspec
 from dbmod import clock, errors, evidence, planning, processes, reconcile
 from dbmod.evidence import Outcome
 from dbmod.ids import new_id
-from dbmod.records import Attempt, Instance, Module, Owner, Row, Run, RunState
+from dbmod.records import Attempt, Cluster, Instance, Module, Owner, Row, Run, RunState
 from dbmod.store.interface import Store, Tables
 from dbmod.transport import Result
 
@@ -19,6 +19,7 @@ ASKING = ("query", "retrieve", "reconcile")
 EXPIRES_AFTER = timedelta(hours=6)  # a run on another machine that was not renewed for so long is lost
 BAD = ("error", "unreachable", "unknown")
 COUNTED = ("error", "unknown")  # against the error budget; a dead host never stops the others
+IDLE = ("NONE", "No tasks for the cluster.")  # what a cluster does when no run works on it
 REPLACE = msgspec.structs.replace
 
 
@@ -152,8 +153,7 @@ def close(tables: Tables, run_id: str, *, message: str = "") -> Run:
         return run or open_run(tables, run_id)
     now = clock.now()
     attempts = tables.find(Attempt, run_id=run.id)
-    left = [attempt for attempt in attempts if attempt.state == "planned"]
-    tables.put(*(_abandoned(attempt, run, at=now) for attempt in left))
+    left = _abandon_rest(tables, run, at=now)
     state: RunState = "done"
     if left or any(attempt.state in BAD for attempt in attempts):
         state = "cancelled" if left and run.stop_requested_by else "failed"
@@ -172,10 +172,7 @@ def request_stop(tables: Tables, run_id: str, *, by: str) -> Run:
 def lose(tables: Tables, run: Run) -> Run:
     """End a run whose process is gone: what had started is unknown, the rest was not done, builds are in ERROR."""
     now = clock.now()
-    for attempt in tables.find(Attempt, run_id=run.id, state="planned"):
-        tables.put(_abandoned(attempt, run, at=now))
-        if attempt.batch == 0:
-            _give_up_instance(tables, run, attempt.instance_id)
+    _abandon_rest(tables, run, at=now)
     lost = REPLACE(run, state="lost", ended_at=now, message="its process ended before it did")
     tables.put(lost)
     return lost
@@ -270,6 +267,20 @@ def _refuse_conflicts(tables: Tables, verb: str, work: Sequence[planning.Work], 
                     details={"run": f"{run.verb} by {run.actor} since {clock.seconds(run.created_at)}, {run.state}"},
                     next_step=f"dbmod run-wait {run.id}, or dbmod run-cancel {run.id}",
                 )
+
+
+def _abandon_rest(tables: Tables, run: Run, *, at: datetime) -> list[Attempt]:
+    """Close what is still planned, free what the run claimed. Returns what was still planned."""
+    left = tables.find(Attempt, run_id=run.id, state="planned")
+    tables.put(*(_abandoned(attempt, run, at=at) for attempt in left))
+    for attempt in left:
+        if attempt.batch == 0:
+            _give_up_instance(tables, run, attempt.instance_id)
+    cluster = tables.get(Cluster, run.cluster_id) if run.cluster_id else None
+    if cluster and cluster.task_name != IDLE[0]:
+        task_name, task_description = IDLE
+        tables.put(REPLACE(cluster, task_name=task_name, task_description=task_description, updated_at=at))
+    return left
 
 
 def _abandoned(attempt: Attempt, run: Run, *, at: datetime) -> Attempt:

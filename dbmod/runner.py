@@ -24,6 +24,7 @@ from dbmod.records import Attempt, Instance, Run
 PASSED = ("HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "SSH_AUTH_SOCK", "KRB5CCNAME", "KRB5_CONFIG")
 PASSED_PREFIXES = ("DBMOD_", "LC_")
 WITHHELD = ("DBMOD_KEY", "DBMOD_PREVIOUS_KEY")  # ansible-runner writes the whole environment to disk
+QUIET = ("include_role", "include_tasks", "set_fact", "meta", "validate_argument_spec", "dbmod_plan", "dbmod_gate")
 STOP_PATIENCE_SECONDS = 5
 POLL_SECONDS = 0.5
 
@@ -110,6 +111,7 @@ class _Display:
         self.progress = progress
         self.names = {host: instance.name for host, instance in run_hosts(context, run).items()}
         self.batches = len(run.batch_sizes)
+        self.is_about_instances = run.verb in ledger.CHANGING_INSTANCES
         self.last_error = ""
         self.failures: list[str] = []
         claimed = {instance.id: instance.name for instance in run_hosts(context, run).values()}
@@ -139,7 +141,7 @@ class _Display:
         elif action == "dbmod_record" and kind == "runner_on_ok":
             for line in result.get("lines", []):
                 self.progress.host(str(line["instance"]), str(line["state"]), str(line["message"]))
-        elif kind == "runner_on_start" and not action.startswith("dbmod_"):
+        elif kind == "runner_on_start" and self.is_about_instances and action not in QUIET:
             self.progress.step(host, str(data.get("task", "")))
 
 

@@ -8,6 +8,7 @@ The answer is whatever the host printed; in it `dbmod-started <run>`, a `dbmod-r
 import functools
 import hashlib
 import shlex
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -180,23 +181,29 @@ def _result(line: bytes) -> Result | None:
     if not is_sound or (result.evidence is not None and not _is_sound(result.evidence, result)):
         return None
     observed = hashlib.sha256(result.contents).hexdigest() if result.contents is not None else result.observed
-    return msgspec.structs.replace(result, message=text(result.message), detail=text(result.detail), observed=observed)
+    evidence = result.evidence and msgspec.structs.replace(result.evidence, message=text(result.evidence.message))
+    return msgspec.structs.replace(
+        result, message=text(result.message), detail=text(result.detail), observed=observed, evidence=evidence
+    )
 
 
 def _is_sound(evidence: records.Evidence, result: Result) -> bool:
-    values = (str(getattr(evidence, name)) for name in evidence.__struct_fields__)
+    values = (getattr(evidence, name) for name in evidence.__struct_fields__ if name != "message")
+    moments = (evidence.created, evidence.updated, evidence.removed)
     return (
         (evidence.module, evidence.type) == (result.module, result.type)
-        and all(value == text(value) for value in values)
+        and all(_is_line(value) for value in values if isinstance(value, str))
+        and all(moment is None or moment.tzinfo is not None for moment in moments)
         and _is_digest(evidence.sha256)
-        and evidence.created.tzinfo is not None
-        and evidence.updated.tzinfo is not None
-        and (evidence.removed is None or evidence.removed.tzinfo is not None)
     )
 
 
 def _is_label(value: str) -> bool:
     return names.is_plain(value) and len(value) <= 64
+
+
+def _is_line(value: str) -> bool:
+    return len(value) <= TEXT_LIMIT and not any(unicodedata.category(one) in ("Cc", "Cs") for one in value)
 
 
 def _is_digest(value: str) -> bool:

@@ -7,6 +7,7 @@ so a rotation can be interrupted. With DBMOD_KEY or a command, DBMOD_PREVIOUS_KE
 
 import base64
 import binascii
+import functools
 import hashlib
 import os
 import shlex
@@ -146,6 +147,12 @@ def _from_file(path: Path) -> list[Key]:
     return [_parsed(line, str(path)) for line in lines]
 
 
+def forget() -> None:
+    """Ask the command again the next time: its key may have changed."""
+    _from_command.cache_clear()
+
+
+@functools.lru_cache(maxsize=1)
 def _from_command(command: str) -> list[Key]:
     import subprocess
 

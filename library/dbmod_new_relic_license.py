@@ -200,15 +200,18 @@ def without_key(text):
 
 def split(text):
     """Give the lines without any license_key setting (and the lines that continue it), and where the first one was."""
-    kept, position, continues = [], None, False
+    kept, blank, position, continues = [], [], None, False
     for line in text.splitlines(True):
-        if SETTING.match(line):
+        if continues and not line.strip():
+            blank.append(line)  # belongs to the setting only if it goes on after it
+        elif SETTING.match(line):
+            kept, blank, continues = kept + blank, [], True
             position = len(kept) if position is None else position
-            continues = True
-        elif not (continues and line[:1] in (b" ", b"\t")):
-            kept.append(line)
-            continues = False
-    return kept, position
+        elif continues and line[:1] in (b" ", b"\t"):
+            blank = []
+        else:
+            kept, blank, continues = kept + blank + [line], [], False
+    return kept + blank, position
 
 
 if __name__ == "__main__":

@@ -22,7 +22,11 @@ def _spelled(token: str) -> str:
 @click.group(
     name="dbmod",
     cls=group.Commands,
-    context_settings={"token_normalize_func": _spelled, "help_option_names": ["-h", "--help"], "max_content_width": 120},
+    context_settings={
+        "token_normalize_func": _spelled,
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 120,
+    },
     epilog="\b\nExample:\n  dbmod module-create mymod ping ping1.dat --live_update\n  dbmod module-apply db-1 mymod",
 )
 @click.version_option(dbmod.__version__, prog_name="dbmod", message="%(prog)s %(version)s")

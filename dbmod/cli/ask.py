@@ -38,7 +38,9 @@ def _account(user: str, *, may_ask: bool) -> Account:
         raise errors.BadInput("--users needs a name.", next_step="--users name or --users name:password")
     password = password if colon else _password(name, may_ask=may_ask)
     if not password:
-        raise errors.BadInput(f"The user '{name}' has no password.", next_step="give it after a colon, or on standard input")
+        raise errors.BadInput(
+            f"The user '{name}' has no password.", next_step="give it after a colon, or on standard input"
+        )
     output.hide(password)
     return Account(name=name, password=password)
 
@@ -48,6 +50,7 @@ def _password(name: str, *, may_ask: bool) -> str:
         return sys.stdin.readline().rstrip("\r\n") if sys.stdin else ""
     if not may_ask:
         raise errors.BadInput(
-            f"The password of '{name}' would have to be asked for.", next_step="leave out --no-wait, or give it by standard input"
+            f"The password of '{name}' would have to be asked for.",
+            next_step="leave out --no-wait, or give it by standard input",
         )
     return str(click.prompt(f"Password of {name}", hide_input=True, confirmation_prompt=True, err=True))

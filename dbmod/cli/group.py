@@ -1,5 +1,6 @@
 """The command `dbmod`: which commands there are, by noun, each loaded when it is called."""
 
+import difflib
 import importlib
 
 import click
@@ -63,12 +64,20 @@ class Commands(click.Group):
         found = (one for one in vars(module).values() if isinstance(one, click.Command) and one.name == name)
         return next(found, None)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        command = self.get_command(ctx, args[0])
+        if command is None and not ctx.resilient_parsing:
+            close = difflib.get_close_matches(args[0].replace("_", "-"), [*MODULES, *ALIASES], n=3)
+            hint = f" Did you mean {' or '.join(close)}?" if close else ""
+            ctx.fail(f"There is no command {args[0]!r}.{hint}")
+        return command.name if command else None, command, args[1:]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         widest = max(len(name) for name in MODULES)
         for title, _, names in SECTIONS:
             found = [(name, self.get_command(ctx, name)) for name in names]
-            rows = [
-                (name.ljust(widest), command.get_short_help_str(limit=200)) for name, command in found if command
-            ]
+            rows = [(name.ljust(widest), command.get_short_help_str(limit=200)) for name, command in found if command]
             with formatter.section(title):
                 formatter.write_dl(rows)

@@ -23,9 +23,7 @@ def visible(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(
-        one.encode("unicode_escape").decode()
-        if unicodedata.category(one) in ESCAPED and one not in JOINERS
-        else one
+        one.encode("unicode_escape").decode() if unicodedata.category(one) in ESCAPED and one not in JOINERS else one
         for one in text
     )
 

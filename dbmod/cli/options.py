@@ -32,14 +32,17 @@ class DebugCommand(click.Command):
         return [*own, debug, its_help]
 
 
-def command(name: str, *, example: str, hidden: bool = False) -> Callable[[Command[...]], click.Command]:
+def command(
+    name: str, *, example: str, help: str | None = None, hidden: bool = False
+) -> Callable[[Command[...]], click.Command]:
     """Declare a command.
 
     example  one command line or more, shown at the end of its help
+    help     its first sentence stands in the list of commands; None: the function's docstring
     """
     lines = "\n".join(f"  {line}" for line in example.splitlines())
     title = "Examples" if "\n" in example else "Example"
-    return click.command(name, cls=DebugCommand, epilog=f"\b\n{title}:\n{lines}", hidden=hidden)
+    return click.command(name, cls=DebugCommand, help=help, epilog=f"\b\n{title}:\n{lines}", hidden=hidden)
 
 
 def open_context(*, reason: str = "", lock_wait_seconds: float | None = None, sweep: bool = True) -> Context:
@@ -55,7 +58,9 @@ def open_context(*, reason: str = "", lock_wait_seconds: float | None = None, sw
         lock_wait_seconds=lock_wait_seconds,
     )
     for lost in ledger.sweep(context.store) if sweep else []:
-        output.note(f"The run {lost.id} ({lost.verb}) was lost: its process ended before it did: dbmod run-show {lost.id}")
+        output.note(
+            f"The run {lost.id} ({lost.verb}) was lost: its process ended before it did: dbmod run-show {lost.id}"
+        )
     return context
 
 

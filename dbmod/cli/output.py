@@ -26,9 +26,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     columns: tuple[str, ...] = ()
 
 
-def table(
-    view: View, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, further: Sequence[str] = ()
-) -> None:
+def table(view: View, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, further: Sequence[str] = ()) -> None:
     """Print a list of things.
 
     rows     a value for each of *columns*, then one for each of *further*
@@ -126,9 +124,7 @@ def finish() -> None:
 def _picked(view: View, names: Sequence[str], *, default: int) -> list[int]:
     unknown = [name for name in view.columns if name not in names]
     if unknown:
-        raise errors.BadInput(
-            f"There is no column {', '.join(unknown)} here.", details={"columns": ", ".join(names)}
-        )
+        raise errors.BadInput(f"There is no column {', '.join(unknown)} here.", details={"columns": ", ".join(names)})
     return [number for number, name in enumerate(names) if name in view.columns] or list(range(default))
 
 

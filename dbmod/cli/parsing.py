@@ -24,7 +24,8 @@ def member(text: str) -> Member:
         key = key.replace("-", "_")
         if not equals or key not in MEMBER_KEYS or not value.strip():
             raise errors.BadInput(
-                f"--instance: {part!r} is not understood.", details={"parts": ", ".join(f"{one}=" for one in MEMBER_KEYS)}
+                f"--instance: {part!r} is not understood.",
+                details={"parts": ", ".join(f"{one}=" for one in MEMBER_KEYS)},
             )
         values[key].append(value.strip())
     return Member(
@@ -47,7 +48,9 @@ def nic(text: str) -> str:
     parts = [part.strip() for part in text.split(",")]
     keys = [part.partition("=")[0] for part in parts]
     if any(not part.partition("=")[2] for part in parts) or set(keys) - set(NIC_KEYS) or len(set(keys)) < len(keys):
-        raise errors.BadInput(f"A nic {text!r} is not understood.", details={"form": "net-id=…,v4-fixed-ip=…,port-id=…"})
+        raise errors.BadInput(
+            f"A nic {text!r} is not understood.", details={"form": "net-id=…,v4-fixed-ip=…,port-id=…"}
+        )
     return ",".join(parts)
 
 

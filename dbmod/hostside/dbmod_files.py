@@ -234,23 +234,22 @@ def mode_of(path: str) -> Optional[int]:
 def replace_file(path: str, data: bytes, mode: Optional[int]) -> None:
     """Replace a file of the host's own, through a private folder beside it; keeps owner and mode unless told."""
     parent, name = os.path.split(path)
-    try:
-        old: Optional[os.stat_result] = os.stat(path)
-    except FileNotFoundError:
-        old = None
-    with folder(os.path.realpath(parent), ["." + name + ".dbmod"], make=True) as private:
-        assert private is not None
-        try:
-            write_new(private, name, data)
-            if old is not None and (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
-                os.chown(name, old.st_uid, old.st_gid, dir_fd=private, follow_symlinks=False)
-            os.chmod(name, mode if mode is not None else stat.S_IMODE(old.st_mode) if old else 0o600, dir_fd=private)
-            os.rename(name, path, src_dir_fd=private)
-        finally:
-            remove(private, name)
-            os.rmdir(os.path.join(parent, "." + name + ".dbmod"))
+    old = os.stat(path) if os.path.exists(path) else None
     beside = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        inside = "." + name + ".dbmod"
+        with folder(beside, [inside], make=True) as private:
+            assert private is not None
+            try:
+                write_new(private, name, data)
+                if old is not None and (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
+                    os.chown(name, old.st_uid, old.st_gid, dir_fd=private, follow_symlinks=False)
+                kept = stat.S_IMODE(old.st_mode) if old is not None else 0o600
+                os.chmod(name, kept if mode is None else mode, dir_fd=private)
+                os.rename(name, name, src_dir_fd=private, dst_dir_fd=beside)
+            finally:
+                remove(private, name)
+                os.rmdir(inside, dir_fd=beside)
         os.fsync(beside)
     finally:
         os.close(beside)

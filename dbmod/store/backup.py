@@ -1,11 +1,10 @@
-"""ledger-backup and ledger-restore: one tar file of one consistent state, with contents, and the key where it is a file.
+"""ledger-backup and ledger-restore: one tar file of one consistent state, with contents and the key file.
 
 HEAD  shards/<file>  contents/<owner>/<file>  key  manifest.json (path → SHA-256, last)
 """
 
 import io
 import re
-import secrets
 import shutil
 import tarfile
 from collections.abc import Iterator
@@ -21,7 +20,6 @@ from dbmod.store import head as heads
 from dbmod.store.head import Head, Ledger
 
 MANIFEST = "manifest.json"
-MEMBER_LIMIT_BYTES = 1 << 30
 ALLOWED = re.compile(
     r"HEAD|key|manifest\.json|shards/[A-Za-z0-9][A-Za-z0-9._-]*\.json|contents/[A-Za-z0-9][A-Za-z0-9._-]*/[0-9]+\.[0-9a-f]{16}"
 )
@@ -57,19 +55,12 @@ def backup(settings: Settings, path: Path) -> Saved:
     if not ledger.head.exists():
         raise errors.Refused(f"there is no ledger in {settings.home_path}", next_step="dbmod config shows where it is")
     wait = settings.lock_wait_seconds
-    temporary = path.with_name(path.name + durable.NEW)
     with (
         lock.held(ledger.lock, what="ledger-backup", wait_seconds=wait),
         lock.held(ledger.contents_lock, what="ledger-backup", wait_seconds=wait),
     ):
         head = heads.read(ledger)
-        try:
-            files = _write_archive(settings, ledger, head, temporary)
-            temporary.replace(path)
-            durable.sync_directory(path.absolute().parent)
-        except OSError as error:
-            durable.remove(temporary)
-            raise durable.unwritable(error, path, needed_bytes=0) from error
+        files = _write_archive(settings, ledger, head, path)
     return Saved(
         path=path, serial=head.serial, files=len(files), size_bytes=path.stat().st_size, has_key="key" in files
     )
@@ -85,22 +76,21 @@ def restore(settings: Settings, path: Path, *, force: bool = False) -> Saved:
     ledger = heads.at(home)
     if (ledger.head.exists() or ledger.shards.exists()) and not force:
         raise errors.Refused(f"there is a ledger in {home}", next_step="--force replaces it, and keeps it aside")
-    staging = home / f"restoring-{secrets.token_hex(4)}"
+    staging = home / "restoring"
     wait = settings.lock_wait_seconds
-    try:
-        durable.make_directory(home)
-        durable.make_directory(staging)
-        manifest = _extract(path, staging)
-        head = _verified(staging, manifest, path)
-        with (
-            lock.held(ledger.lock, what="ledger-restore", wait_seconds=wait),
-            lock.held(ledger.contents_lock, what="ledger-restore", wait_seconds=wait),
-        ):
-            replaced = _switch(settings, ledger, staging, head)
-    except OSError as error:
-        raise durable.unwritable(error, home, needed_bytes=0) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    with (
+        lock.held(ledger.lock, what="ledger-restore", wait_seconds=wait),
+        lock.held(ledger.contents_lock, what="ledger-restore", wait_seconds=wait),
+    ):
+        try:
+            shutil.rmtree(staging, ignore_errors=True)  # of a restore that was killed
+            durable.make_directory(staging)
+            manifest = _extract(path, staging)
+            replaced = _switch(settings, ledger, staging, _verified(staging, manifest, path))
+        except OSError as error:
+            raise durable.unwritable(error, home, needed_bytes=0) from error
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
     return Saved(
         path=path,
         serial=heads.read(ledger).serial,
@@ -122,22 +112,36 @@ def _sources(settings: Settings, ledger: Ledger, head: Head) -> Iterator[tuple[s
         yield "key", vault.key_file(settings)
 
 
-def _write_archive(settings: Settings, ledger: Ledger, head: Head, temporary: Path) -> dict[str, str]:
-    durable.write_new(temporary.with_suffix(""))  # empty and private before the first byte
+def _write_archive(settings: Settings, ledger: Ledger, head: Head, path: Path) -> dict[str, str]:
+    """Write the archive whole or not at all. Returns  path in it → SHA-256."""
+    temporary = path.with_name(path.name + durable.NEW)
+    try:
+        durable.write_new(path)  # empty, and private before the first byte
+        with temporary.open("r+b") as file:
+            with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
+                digests = _add_all(archive, settings, ledger, head)
+            file.flush()
+            durable.sync_file(file.fileno())
+        temporary.replace(path)
+        durable.sync_directory(path.absolute().parent)
+    except OSError as error:
+        raise durable.unwritable(error, path, needed_bytes=0) from error
+    finally:
+        durable.remove(temporary)
+    return digests
+
+
+def _add_all(archive: tarfile.TarFile, settings: Settings, ledger: Ledger, head: Head) -> dict[str, str]:
     digests: dict[str, str] = {}
-    with temporary.open("r+b") as file:
-        with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
-            for name, source in _sources(settings, ledger, head):
-                data = durable.read_file(source)
-                match = heads.SHARD_FILE.match(source.name)
-                if match and not heads.is_whole(match["stamp"], data):
-                    raise errors.LedgerDamaged(f"the shard {match['name']} is damaged", next_step=heads.REPAIR)
-                digests[name] = heads.digest(data)
-                _add(archive, name, data)
-            manifest = Manifest(format=heads.FORMAT, serial=head.serial, made_at=clock.now(), files=digests)
-            _add(archive, MANIFEST, msgspec.json.encode(manifest))
-        file.flush()
-        durable.sync_file(file.fileno())
+    for name, source in _sources(settings, ledger, head):
+        data = durable.read_file(source)
+        match = heads.SHARD_FILE.match(source.name)
+        if match and not heads.is_whole(match["stamp"], data):
+            raise errors.LedgerDamaged(f"the shard {match['name']} is damaged", next_step=heads.REPAIR)
+        digests[name] = heads.digest(data)
+        _add(archive, name, data)
+    manifest = Manifest(format=heads.FORMAT, serial=head.serial, made_at=clock.now(), files=digests)
+    _add(archive, MANIFEST, msgspec.json.encode(manifest))
     return digests
 
 
@@ -156,27 +160,35 @@ def _extract(path: Path, staging: Path) -> Manifest:
     """
     seen: set[str] = set()
     try:
-        with tarfile.open(path, mode="r:") as archive:
+        file = path.open("rb")
+    except OSError as error:
+        raise _not_whole(path, error.strerror or type(error).__name__) from error
+    try:
+        with file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
-                if not member.isreg() or not ALLOWED.fullmatch(member.name) or member.name in seen:
-                    raise _not_whole(path, f"it holds {member.name!r}, which no backup does")
-                source = archive.extractfile(member)
-                if source is None or member.size > MEMBER_LIMIT_BYTES:
-                    raise _not_whole(path, f"{member.name} is too large")
+                if member.name in seen:
+                    raise _not_whole(path, f"it holds {member.name} twice")
                 seen.add(member.name)
-                target = staging / member.name
-                durable.make_directory(target.parent.parent)
-                durable.make_directory(target.parent)
-                durable.write_file(target, source.read())
-        manifest = msgspec.json.decode((staging / MANIFEST).read_bytes(), type=Manifest)
-    except FileNotFoundError as error:
-        what = "there is no such file" if not path.exists() else "its manifest is missing"
-        raise _not_whole(path, what) from error
-    except (tarfile.TarError, EOFError, msgspec.MsgspecError, IsADirectoryError) as error:
+                _extract_one(archive, member, staging, path)
+        manifest = msgspec.json.decode(durable.read_file(staging / MANIFEST), type=Manifest)
+    except (tarfile.TarError, EOFError, ValueError, OverflowError, FileNotFoundError, msgspec.MsgspecError) as error:
         raise _not_whole(path, type(error).__name__) from error
     if seen != {*manifest.files, MANIFEST}:
         raise _not_whole(path, "its files are not those of its manifest")
     return manifest
+
+
+def _extract_one(archive: tarfile.TarFile, member: tarfile.TarInfo, staging: Path, path: Path) -> None:
+    if not member.isreg() or member.issparse() or not ALLOWED.fullmatch(member.name):
+        raise _not_whole(path, f"it holds {member.name!r}, which no backup does")
+    source = archive.extractfile(member)
+    if source is None or member.size > path.stat().st_size:
+        raise _not_whole(path, f"{member.name} is cut off")
+    target = staging / member.name
+    for directory in reversed(target.parents):
+        if directory.is_relative_to(staging):
+            durable.make_directory(directory)
+    durable.write_file(target, source.read())
 
 
 def _verified(staging: Path, manifest: Manifest, path: Path) -> Head:

@@ -118,10 +118,17 @@ def _contents(settings: Settings, modules: list[Module]) -> tuple[int, list[Prob
     """Decrypt the contents of every version of the modules that are not deleted, and compare the digests."""
     from dbmod.store import contents
 
-    problems: list[Problem] = []
+    locked = _without_key(settings)
+    problems = [
+        Problem(where="contents", what=f"{len(names)} contents need the key with the id {key_id}, which is missing")
+        for key_id, names in locked.items()
+    ]
+    unreadable = {name for names in locked.values() for name in names}
     count = 0
     for module in (module for module in modules if module.deleted_at is None):
         for version in module.versions:
+            if (module.id, version.number) in unreadable:
+                continue
             where = f"contents {version.number} of {module.id}"
             try:
                 data = contents.read(settings, module.id, version.number)
@@ -132,6 +139,22 @@ def _contents(settings: Settings, modules: list[Module]) -> tuple[int, list[Prob
             if hashlib.sha256(data).hexdigest() != version.sha256:
                 problems.append(Problem(where=where, what="they are not the ones that the registry names (SHA-256)"))
     return count, problems
+
+
+def _without_key(settings: Settings) -> dict[str, set[tuple[str, int]]]:
+    """Give the contents that no key at hand decrypts: id of the key → owner and number."""
+    from dbmod import vault
+    from dbmod.store import contents
+
+    known = {key.id for key in vault.keys(settings)}
+    readable = set()
+    locked: dict[str, set[tuple[str, int]]] = {}
+    for owner, number, path in contents.listing(settings):
+        if contents.key_id(path) in known:
+            readable.add((owner, number))
+        else:
+            locked.setdefault(contents.key_id(path), set()).add((owner, number))
+    return {key_id: names - readable for key_id, names in locked.items() if names - readable}
 
 
 def _is_current(ledger: Ledger, head: Head) -> bool:

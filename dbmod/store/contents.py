@@ -65,8 +65,11 @@ def read(settings: Settings, owner: str, number: int) -> bytes:
         paths = _files(_directory(settings) / owner, number)
         if not paths:
             raise errors.NotFound(f"there are no contents {number} of {owner}")
-        known = {key.id: order for order, key in enumerate(keys)}
-        best = min(paths, key=lambda path: known.get(path.name.partition(".")[2], len(known)))
+        order = [key.id for key in keys]
+        best = min(paths, key=lambda path: order.index(key_id(path)) if key_id(path) in order else len(order))
+        if key_id(best) not in order:
+            vault.forget()
+            keys = vault.keys(settings)
         try:
             return vault.decrypt(keys, durable.read_file(best), bound=_bound(owner, number), what=what)
         except FileNotFoundError:
@@ -128,6 +131,11 @@ def listing(settings: Settings) -> Iterator[tuple[str, int, Path]]:
                     yield directory.name, int(match["number"]), path
 
 
+def key_id(path: Path) -> str:
+    """Tell which key encrypted a file of contents."""
+    return path.name.partition(".")[2]
+
+
 @contextlib.contextmanager
 def _writing(settings: Settings, what: str) -> Iterator[None]:
     """Hold the lock of the contents, a lock of its own: contents are written inside and outside of transactions."""
@@ -135,6 +143,7 @@ def _writing(settings: Settings, what: str) -> Iterator[None]:
         lock.refuse_network_filesystem(settings.home_path)
     path = heads.at(settings.home_path).contents_lock
     with lock.held(path, what=what, wait_seconds=settings.lock_wait_seconds):
+        vault.forget()
         yield
 
 
@@ -145,7 +154,7 @@ def _writing_key(settings: Settings) -> Key:
         return keys[0]
     lost = next(listing(settings), None)
     if lost:
-        raise vault.missing(f"the contents {lost[1]} of {lost[0]}", lost[2].name.partition(".")[2], keys)
+        raise vault.missing(f"the contents {lost[1]} of {lost[0]}", key_id(lost[2]), keys)
     key = vault.new_key()
     try:
         vault.write_key_file(settings, [key])
@@ -157,9 +166,8 @@ def _writing_key(settings: Settings) -> Key:
 def _refuse_unknown(settings: Settings, keys: list[Key]) -> None:
     known = {key.id for key in keys}
     for owner, number, path in listing(settings):
-        key_id = path.name.partition(".")[2]
-        if key_id not in known:
-            raise vault.missing(f"the contents {number} of {owner}", key_id, keys)
+        if key_id(path) not in known:
+            raise vault.missing(f"the contents {number} of {owner}", key_id(path), keys)
 
 
 def _encrypt_anew(owner: str, number: int, path: Path, keys: list[Key]) -> bool:

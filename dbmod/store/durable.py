@@ -23,8 +23,12 @@ def write_new(path: Path, *chunks: bytes | memoryview) -> Path:
     chunks  written one after the other, so that a header costs no copy of what follows
     """
     temporary = path.with_name(path.name + NEW)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(temporary, flags, 0o600)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        descriptor = os.open(temporary, flags, 0o600)
+    except FileExistsError:  # of a writer that was killed; its mode and its readers are not ours to trust
+        temporary.unlink()
+        descriptor = os.open(temporary, flags, 0o600)
     try:
         for chunk in chunks:
             rest = memoryview(chunk)

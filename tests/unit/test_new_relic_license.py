@@ -48,6 +48,7 @@ def test_bad_contents_are_refused_without_quoting_them(contents: bytes, message:
         (b"license_key: >\n  old\n  and more\nb: 2\n", b"license_key: K\nb: 2\n"),
         (b"'license_key' : old\nb:\n  license_key: theirs\n", b"license_key: K\nb:\n  license_key: theirs\n"),
         (b"license_key: one\nb: 2\nlicense_key: two\n", b"license_key: K\nb: 2\n"),
+        (b"license_key: 'a\n\n  b'\n\nb: 2\n", b"license_key: K\n\nb: 2\n"),
         (b"# license_key: no\nlicense_key_file: x\n", b"# license_key: no\nlicense_key_file: x\nlicense_key: K\n"),
     ],
 )
@@ -59,11 +60,13 @@ def test_with_key_changes_only_the_key(before: bytes, after: bytes) -> None:
 @given(
     st.dictionaries(
         st.sampled_from(["a", "license_key", "log", "license"]),
-        st.recursive(st.integers() | st.text("abc: \n#'", max_size=12), lambda inner: st.dictionaries(st.just("x"), inner)),
+        st.recursive(
+            st.integers() | st.text("abc: \n#'", max_size=12), lambda inner: st.dictionaries(st.just("x"), inner)
+        ),
     )
 )
 def test_the_rest_of_the_file_keeps_its_meaning(settings: dict[str, object]) -> None:
-    text = yaml.safe_dump(settings, sort_keys=False).encode() if settings else b""
+    text = yaml.safe_dump(settings, sort_keys=False, indent=4).encode() if settings else b""
     rest = {name: value for name, value in settings.items() if name != "license_key"}
     assert yaml.safe_load(NAMES["with_key"](text, "KEY_1234")) == {**rest, "license_key": "KEY_1234"}
     assert (yaml.safe_load(NAMES["without_key"](text)) or {}) == rest

@@ -1,0 +1,152 @@
+"""Carrying out a planned run and telling what became of it; the outcome is read from the ledger, never from events."""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+import msgspec
+
+from dbmod import clock, errors, ledger
+from dbmod.cli import output, progress
+from dbmod.cli.options import Display
+from dbmod.operations import Context, Planned
+from dbmod.records import Attempt, Instance, Module, Run
+
+ON_HOSTS = ("Instance", "Name", "Type", "Datastore", "Version", "Status", "Message")
+OUTCOMES = ("Instance", "Status", "From", "To", "Message")
+HAND_OVER_SECONDS = 20
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that has ended, with its attempts in the order of the plan and the names that tables need."""
+
+    run: Run
+    attempts: tuple[Attempt, ...]
+    instances: dict[str, str]  # id → name
+    modules: dict[str, Module]
+
+    @property
+    def about_modules(self) -> list[Attempt]:
+        return [one for one in self.attempts if one.module_id]
+
+    @property
+    def about_instances(self) -> list[Attempt]:
+        return [one for one in self.attempts if not one.module_id]
+
+    @property
+    def exit_code(self) -> int:
+        """Give what the command ends with: 130 where the user stopped it, else as the ledger judges."""
+        if self.run.state == "cancelled":
+            return errors.Interrupted.exit_code
+        return ledger.exit_code(self.attempts) or int(self.run.state in ("failed", "lost"))
+
+
+def finish(context: Context, run: Run, display: Display) -> Outcome:
+    """Carry a run out in the foreground."""
+    import gc
+
+    from dbmod import runner
+
+    gc.enable()
+    runner.sweep_directories(context)
+    shown = progress.make(quiet=display.quiet, plain=display.verbosity > 0)
+    return read(context, runner.carry_out(context, run, progress=shown, verbosity=display.verbosity))
+
+
+def leave(context: Context, run: Run) -> None:
+    """Let a run go on by itself; returns when its own process has taken it over, so that no sweep takes it for lost."""
+    from dbmod import runner
+
+    log = runner.detach(context, run)
+    deadline = time.monotonic() + HAND_OVER_SECONDS
+    while time.monotonic() < deadline:
+        now = context.store.snapshot().get(Run, run.id)
+        if now is None or not now.is_open or (now.owner and now.owner.pid != os.getpid()):
+            break
+        time.sleep(0.05)
+    output.note(f"The run {run.id} goes on by itself: dbmod run-wait {run.id}; its output: {log}")
+
+
+def read(context: Context, run: Run) -> Outcome:
+    """Read what became of a run."""
+    tables = context.store.snapshot()
+    attempts = sorted(tables.find(Attempt, run_id=run.id), key=lambda one: (one.batch, one.position, one.order))
+    found = {one.instance_id: tables.get(Instance, one.instance_id) for one in attempts}
+    modules = {one.module_id: tables.get(Module, one.module_id) for one in attempts if one.module_id}
+    return Outcome(
+        run=run,
+        attempts=tuple(attempts),
+        instances={key: one.name if one else key for key, one in found.items()},
+        modules={key: one for key, one in modules.items() if one},
+    )
+
+
+def skipped(planned: Planned) -> None:
+    """Name the instances that were selected and are not touched."""
+    for one in planned.skipped:
+        output.note(f"skipped {one.instance}: {one.why}")
+
+
+def status(attempt: Attempt) -> str:
+    """Give a status for tables: the host's own, or why there is none."""
+    if attempt.state in ("ok", "error", "skipped") and attempt.status:
+        return attempt.status
+    return attempt.state.upper()
+
+
+def module_row(outcome: Outcome, attempt: Attempt) -> tuple[str, ...]:
+    """Give a row of ON_HOSTS."""
+    module = outcome.modules.get(attempt.module_id)
+    return (
+        outcome.instances[attempt.instance_id],
+        module.name if module else attempt.module_id,
+        module.type if module else "",
+        (module.datastore if module else None) or "all",
+        (module.datastore_version if module else None) or "all",
+        status(attempt),
+        attempt.message,
+    )
+
+
+def outcome_row(outcome: Outcome, attempt: Attempt) -> tuple[str | int | None, ...]:
+    """Give a row of OUTCOMES."""
+    return (
+        outcome.instances[attempt.instance_id],
+        status(attempt),
+        attempt.from_number,
+        attempt.number or None,
+        attempt.message,
+    )
+
+
+def complain(outcome: Outcome) -> None:
+    """Say why, where a run ended otherwise than well and its table does not show it: one line each on standard error."""
+    for attempt in outcome.about_instances:
+        if attempt.state in ledger.BAD:
+            output.error([f"{outcome.instances[attempt.instance_id]}: {attempt.message or attempt.state}"])
+    if outcome.run.state != "done" and outcome.run.message:
+        output.note(f"The run {outcome.run.id} ended early: {outcome.run.message}")
+
+
+def summary(outcome: Outcome) -> str:
+    """Count a run's instances in one line: run 4f1c…: 14 ok, 1 failed, 35 not started."""
+    return f"run {outcome.run.id}: {counts(outcome.attempts)}"
+
+
+def counts(attempts: Sequence[Attempt]) -> str:
+    """Count instances by the worst that happened on each."""
+    order = ("error", "unknown", "unreachable", "cancelled", "planned", "skipped", "ok")
+    worst: dict[str, str] = {}
+    for one in attempts:
+        before = worst.get(one.instance_id, "ok")
+        worst[one.instance_id] = min(before, one.state, key=order.index)
+    found = Counter(worst.values())
+    words = {"error": "failed", "cancelled": "not started", "planned": "not done yet"}
+    parts = [f"{found[state]} {words.get(state, state)}" for state in reversed(order) if found[state]]
+    return ", ".join(parts) or "nothing to do"
+
+
+def times(run: Run) -> tuple[str, str | None]:
+    """Give when a run was made and when it ended."""
+    return clock.seconds(run.created_at), clock.seconds(run.ended_at) if run.ended_at else None

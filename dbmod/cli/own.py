@@ -1,0 +1,47 @@
+"""dbmod itself: its configuration, completion in the shell, the demonstration."""
+
+import click
+import msgspec
+
+from dbmod import config
+from dbmod.cli import options, output
+
+CONFIGURED = ("Key", "Value", "Source")
+
+
+@options.command("config", example="dbmod config")
+@options.shown(*CONFIGURED)
+def configuration(*, view: output.View) -> None:
+    """Show every setting, and where its value came from; secrets are no settings."""
+    loaded = config.load()
+    values = msgspec.to_builtins(loaded.settings)
+    rows = [(key, _value(view, values[key]), loaded.sources[key]) for key in sorted(values)]
+    output.table(view, CONFIGURED, rows)
+
+
+@options.command("completion", example='eval "$(dbmod completion bash)"')
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(*, shell: str) -> None:
+    """Print the script that completes commands, options and names in a shell."""
+    from click.shell_completion import get_completion_class
+
+    from dbmod import cli
+
+    completer = get_completion_class(shell)
+    if completer is not None:
+        output.text(completer(cli.commands, {}, "dbmod", cli.COMPLETE).source() + "\n")
+
+
+@options.command("demo", example="dbmod demo")
+def demo() -> int:
+    """Run the OpenStack Trove module guide on real servers of this machine, explained step by step."""
+    from dbmod import demo as demonstration
+
+    return int(demonstration.main() or 0)
+
+
+def _value(view: output.View, value: object) -> object:
+    """Show lists and mappings as JSON, which is how a variable gives them."""
+    if view.format in output.STRUCTURED or not isinstance(value, dict | list | tuple):
+        return value
+    return msgspec.json.encode(value).decode()

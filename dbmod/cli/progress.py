@@ -1,0 +1,157 @@
+"""How a run goes on, on standard error: a bar and a line per host on a terminal, plain lines elsewhere."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from dbmod.cli import layout, output
+from dbmod.records import Attempt, Run
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+COLOURS = {"ok": "green", "skipped": "green", "error": "red", "unreachable": "yellow", "unknown": "yellow"}
+
+
+class Progress(Protocol):
+    """What a run tells; the shape that dbmod/runner.py asks for."""
+
+    def start(self, run: Run, hosts: Mapping[str, str], attempts: Sequence[Attempt]) -> None: ...
+
+    def batch(self, number: int, of: int, hosts: Sequence[str]) -> None: ...
+
+    def host(self, name: str, state: str, message: str) -> None: ...
+
+    def step(self, name: str, task: str) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+def make(*, quiet: bool, plain: bool = False) -> Progress:
+    """Choose how to show a run.
+
+    quiet  only notes
+    plain  lines even on a terminal: where Ansible writes there too
+    """
+    if quiet:
+        return Quiet()
+    return Plain() if plain or not output.is_terminal(sys.stderr) else Live()
+
+
+class Quiet:
+    """Shows nothing but notes."""
+
+    def start(self, run: Run, hosts: Mapping[str, str], attempts: Sequence[Attempt]) -> None:
+        pass
+
+    def batch(self, number: int, of: int, hosts: Sequence[str]) -> None:
+        pass
+
+    def host(self, name: str, state: str, message: str) -> None:
+        pass
+
+    def step(self, name: str, task: str) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        output.note(text)
+
+    def stop(self) -> None:
+        pass
+
+
+class Plain(Quiet):
+    """A line for each thing that happens: for logs and pipes."""
+
+    def __init__(self) -> None:
+        self.place = ""
+        self.said = ("", "")
+
+    def start(self, run: Run, hosts: Mapping[str, str], attempts: Sequence[Attempt]) -> None:
+        output.note(title(run, hosts))
+
+    def batch(self, number: int, of: int, hosts: Sequence[str]) -> None:
+        self.place = f"batch {number} of {of}: "
+        output.note(f"{self.place}{len(hosts)} {_instances(len(hosts))}")
+
+    def host(self, name: str, state: str, message: str) -> None:
+        output.note(f"{self.place}{_told(name, state, message)}")
+
+    def step(self, name: str, task: str) -> None:
+        if self.said != (name, task):
+            self.said = (name, task)
+            output.note(f"{name}: {task}")
+
+
+class Live:
+    """A bar per batch with the time since the start; a line above it for each host that is done."""
+
+    def __init__(self) -> None:
+        self.console: Console | None = None
+        self.bars: Bars | None = None
+        self.bar: TaskID | None = None
+
+    def start(self, run: Run, hosts: Mapping[str, str], attempts: Sequence[Attempt]) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as Bars
+
+        self.console = Console(stderr=True, highlight=False, markup=False, no_color=not output.has_colour(sys.stderr))
+        self.bars = Bars(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[doing]}", markup=False),
+            console=self.console,
+            transient=True,
+        )
+        self.bars.start()
+        self.bar = self.bars.add_task(run.verb, total=len(hosts), doing="")
+        self._say(title(run, hosts))
+
+    def batch(self, number: int, of: int, hosts: Sequence[str]) -> None:
+        if self.bars and self.bar is not None:
+            self.bars.update(
+                self.bar, description=f"batch {number} of {of}", completed=0, total=len(hosts), doing="", refresh=True
+            )
+
+    def host(self, name: str, state: str, message: str) -> None:
+        self._say(_told(name, state, message), colour=COLOURS.get(state, ""))
+        if self.bars and self.bar is not None:
+            self.bars.update(self.bar, advance=1, doing="", refresh=True)
+
+    def step(self, name: str, task: str) -> None:
+        if self.bars and self.bar is not None:
+            self.bars.update(self.bar, doing=layout.visible(f"{name}: {task}"))
+
+    def note(self, text: str) -> None:
+        self._say(text)
+
+    def stop(self) -> None:
+        if self.bars:
+            self.bars.stop()
+
+    def _say(self, text: str, *, colour: str = "") -> None:
+        if self.console is None:
+            output.note(text)
+            return
+        self.console.print(layout.visible(text), style=colour or None, soft_wrap=True)
+
+
+def title(run: Run, hosts: Mapping[str, str]) -> str:
+    batches = len(run.batch_sizes)
+    spread = f" in {batches} batches" if batches > 1 else ""
+    return f"run {run.id}: {run.verb}, {len(hosts)} {_instances(len(hosts))}{spread}"
+
+
+def _instances(count: int) -> str:
+    return "instance" if count == 1 else "instances"
+
+
+def _told(name: str, state: str, message: str) -> str:
+    return f"{name} {state}" + (f"  {message}" if message else "")

@@ -1,0 +1,220 @@
+"""Modules on instances: apply, remove, query, retrieve, reapply."""
+
+from typing import Any
+
+import click
+
+from dbmod import clock, errors, identity, operations, planning
+from dbmod.cli import carry, complete, options, output
+from dbmod.cli.carry import Outcome
+from dbmod.cli.options import Display
+from dbmod.operations import Context, Pace, Planned, Selection
+from dbmod.records import Attempt, Row
+
+QUERIED = ("Instance", "Name", "Type", "Datastore", "Version", "Status", "Message", "Created", "Updated", "Standing")
+ONE_OR_SEVERAL = "--cluster, --datastore, --limit and --all choose several instances instead of INSTANCE."
+
+
+@options.command(
+    "module-apply",
+    example="dbmod module-apply myinst mymod\ndbmod module-apply --datastore redis --module mymod --batch_size 10",
+    help=f"Apply modules, in their order, to an instance; or to many, batch by batch.\n\n{ONE_OR_SEVERAL}",
+)
+@click.argument("names", nargs=-1, metavar="INSTANCE MODULE...", shell_complete=complete.instances_and_modules)
+@click.option("--module", "further", multiple=True, shell_complete=complete.modules, help="A module (repeatable).")
+@options.selects
+@options.paced
+@options.displays
+@options.shown(*carry.ON_HOSTS)
+@options.changes
+def apply(
+    context: Context,
+    *,
+    names: tuple[str, ...],
+    further: tuple[str, ...],
+    several: Selection,
+    pace: Pace,
+    display: Display,
+    view: output.View,
+) -> int:
+    selection, modules = options.named_or_several(names, several, what="module-apply")
+    planned = operations.plan_apply(context, selection, [*modules, *further], pace=pace)
+    return _show_modules(context, planned, selection, display, view)
+
+
+@options.command(
+    "module-remove",
+    example="dbmod module-remove myinst mymod\ndbmod module-remove --cluster myclust mymod",
+    help=f"Remove a module from an instance; or from many, batch by batch.\n\n{ONE_OR_SEVERAL}",
+)
+@click.argument("names", nargs=-1, metavar="INSTANCE MODULE", shell_complete=complete.instances_and_modules)
+@click.option("--module", "further", multiple=True, shell_complete=complete.modules, help="The module.")
+@options.selects
+@options.paced
+@options.displays
+@options.shown(*carry.ON_HOSTS)
+@options.changes
+def remove(
+    context: Context,
+    *,
+    names: tuple[str, ...],
+    further: tuple[str, ...],
+    several: Selection,
+    pace: Pace,
+    display: Display,
+    view: output.View,
+) -> int:
+    selection, named = options.named_or_several(names, several, what="module-remove")
+    modules = [*named, *further]
+    if len(modules) != 1:
+        raise errors.BadInput("Name one module.", next_step="dbmod module-remove --help")
+    planned = operations.plan_remove(context, selection, modules[0], pace=pace)
+    if not selection.is_one:
+        return _show_modules(context, planned, selection, display, view)
+    outcome = _carried_out(context, planned, display)
+    if outcome is None:
+        return 0
+    for attempt in outcome.about_modules:
+        if attempt.state != "ok":
+            output.error([f"{outcome.instances[attempt.instance_id]}: {carry.status(attempt)} {attempt.message}"])
+    carry.complain(outcome)
+    return outcome.exit_code
+
+
+@options.command(
+    "module-query",
+    example="dbmod module-query myinst\ndbmod module-query --all -f json",
+    help=f"Ask the host of an instance, or of many, which modules it has.\n\n{ONE_OR_SEVERAL}",
+)
+@click.argument("names", nargs=-1, metavar="INSTANCE", shell_complete=complete.instances)
+@options.selects
+@options.displays
+@options.shown(*QUERIED)
+@options.changes
+def query(context: Context, *, names: tuple[str, ...], several: Selection, display: Display, view: output.View) -> int:
+    selection, more = options.named_or_several(names, several, what="module-query")
+    if more:
+        raise errors.BadInput(
+            "module-query asks about one instance, or those that an option chooses.",
+            next_step="dbmod module-query --help",
+        )
+    outcome = _carried_out(context, operations.plan_question(context, "query", selection), display)
+    if outcome is None:
+        return 0
+    rows = _answers(context, outcome)
+    if selection.is_one:
+        output.table(view, QUERIED[1:-1], [row[1:] for row in rows], further=QUERIED[-1:])
+    else:
+        output.table(view, QUERIED[:-1], rows, further=QUERIED[-1:])
+    carry.complain(outcome)
+    return outcome.exit_code
+
+
+@options.command("module-retrieve", example="dbmod module-retrieve myinst --directory contents --prefix today")
+@click.argument("instance", shell_complete=complete.instances)
+@click.option("--directory", default=".", show_default=True, metavar="PATH", help="Where to; made if missing.")
+@click.option("--prefix", default="", metavar="TEXT", help="What the files' names begin with.")
+@options.displays
+@options.changes
+def retrieve(context: Context, *, instance: str, directory: str, prefix: str, display: Display) -> int:
+    """Fetch the contents of an instance's modules from its host into files."""
+    selection = Selection(instance=instance)
+    planned = operations.plan_retrieve(context, selection, directory=directory, prefix=prefix)
+    outcome = _carried_out(context, planned, display)
+    if outcome is None:
+        return 0
+    for attempt in outcome.about_modules:
+        if attempt.state == "ok":
+            output.line(attempt.message)
+        else:
+            output.error([attempt.message or carry.status(attempt)])
+    carry.complain(outcome)
+    return outcome.exit_code
+
+
+@options.command(
+    "module-reapply",
+    example="dbmod module-reapply mymod --include_clustered --batch_size 10 --delay 5",
+)
+@click.argument("module", shell_complete=complete.modules)
+@click.option("--md5", metavar="MD5", help="Only instances that hold this version.  [default: any]")
+@options.clustered
+@click.option("--force", is_flag=True, help="Also those that are current.")
+@options.paced
+@options.displays
+@options.shown(*carry.OUTCOMES)
+@options.changes
+def reapply(
+    context: Context,
+    *,
+    module: str,
+    md5: str | None,
+    include_clustered: bool,
+    force: bool,
+    pace: Pace,
+    display: Display,
+    view: output.View,
+) -> int:
+    """Bring the instances that hold a module to its current version, batch by batch. Alias: rollout."""
+    planned = operations.plan_reapply(
+        context, module, md5=md5, include_clustered=include_clustered, force=force, pace=pace
+    )
+    carry.skipped(planned)
+    if planned.run is None:
+        output.note(f"Nothing to do: no instance needs '{module}'.")
+        return 0
+    outcome = carry.finish(context, planned.run, display)
+    output.table(view, carry.OUTCOMES, [carry.outcome_row(outcome, one) for one in outcome.about_modules])
+    carry.complain(outcome)
+    output.note(carry.summary(outcome))
+    return outcome.exit_code
+
+
+def _carried_out(context: Context, planned: Planned, display: Display) -> Outcome | None:
+    """Carry out what was planned; None where there was nothing to do, which is said."""
+    carry.skipped(planned)
+    if planned.run is None:
+        output.note("Nothing to do: the selection names no instance that is ready for it.")
+        return None
+    return carry.finish(context, planned.run, display)
+
+
+def _show_modules(context: Context, planned: Planned, selection: Selection, display: Display, view: output.View) -> int:
+    outcome = _carried_out(context, planned, display)
+    if outcome is None:
+        return 0
+    rows = [carry.module_row(outcome, one) for one in outcome.about_modules]
+    if selection.is_one:
+        output.table(view, carry.ON_HOSTS[1:], [row[1:] for row in rows])
+    else:
+        output.table(view, carry.ON_HOSTS, rows)
+        output.note(carry.summary(outcome))
+    carry.complain(outcome)
+    return outcome.exit_code
+
+
+def _answers(context: Context, outcome: Outcome) -> list[tuple[Any, ...]]:
+    """Give rows of QUERIED, the latest first; a module that was removed is none any more."""
+    there = [
+        one
+        for one in outcome.about_modules
+        if not (one.evidence and one.evidence.removed)
+        and one.module_id in outcome.modules
+        and identity.sees(context.actor, outcome.modules[one.module_id])
+    ]
+    there.sort(key=lambda one: one.evidence.updated.timestamp() if one.evidence else 0.0, reverse=True)
+    there.sort(key=lambda one: outcome.instances[one.instance_id])
+    return [_answer(context, outcome, one) for one in there]
+
+
+def _answer(context: Context, outcome: Outcome, attempt: Attempt) -> tuple[Any, ...]:
+    module = outcome.modules[attempt.module_id]
+    row = context.store.snapshot().get(Row, attempt.instance_id, within=module.id)
+    return (
+        *carry.module_row(outcome, attempt)[:5],
+        attempt.status or "UNKNOWN",
+        attempt.message,
+        clock.hundredths(attempt.evidence.created) if attempt.evidence else None,
+        clock.hundredths(attempt.evidence.updated) if attempt.evidence else None,
+        planning.standing(row, module) if row else None,
+    )

@@ -1,0 +1,240 @@
+"""The whole guide on real servers, as a story: each command, what it prints, a line of what to notice.
+
+`make demo` and `dbmod demo` tell it; tests/end_to_end/test_guide.py runs the same steps and checks every table.
+"""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from dbmod import datastores, errors
+from dbmod.cli import output
+
+PLAIN = "\033[0m"
+FIRST_MD5 = "7f700cc7b99606615f8b51946f6d3228"
+SECOND_MD5 = "ba7c204979c8de54be6efb70a17d40b9"
+THIRD_MD5 = "869744bdd18e306a96c145df562065ab"
+FOURTH_MD5 = "6e2c81c1547d640b4c6e7752ed0e33ab"
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One command of the guide.
+
+    name     how the test calls it
+    command  as typed; {redis} {member} {connect} are filled in; `echo … > file` and dbmod commands
+    notice   what to look at in the output
+    chapter  begins a new part of the story
+    """
+
+    name: str
+    command: str
+    notice: str = ""
+    chapter: str = ""
+
+
+COUNT = "dbmod module-instance-count mymod --include_clustered"
+
+STEPS = (
+    Step(
+        name="contents_1",
+        chapter="A module on a MySQL instance",
+        command='echo "message=Module.V1" > ping1.dat',
+        notice="A module's contents are a file. `ping` is the type for trying things out.",
+    ),
+    Step(
+        name="create_module",
+        command="dbmod module-create mymod ping ping1.dat --live_update --datastore mysql",
+        notice="Registered, on no host yet. The md5 names the version.",
+    ),
+    Step(
+        name="create_myinst",
+        command="dbmod create myinst 15 --size 1 --module mymod --datastore mysql",
+        notice="A real MariaDB or MySQL server, with the module applied once it answered.",
+    ),
+    Step(name="query_myinst", command="dbmod module-query myinst", notice="The host itself was asked."),
+    Step(name="count_1", command="dbmod module-instance-count mymod", notice="One instance, on the current version."),
+    Step(name="instances", command="dbmod module-instances mymod"),
+    Step(
+        name="contents_2",
+        chapter="A second version, and a Redis Cluster",
+        command='echo "message=Module.V2" > ping2.dat',
+    ),
+    Step(
+        name="update_2",
+        command="dbmod module-update mymod --file ping2.dat",
+        notice="Another md5: a new version. The first one is kept.",
+    ),
+    Step(
+        name="all_datastores",
+        command="dbmod module-update mymod --all_datastores",
+        notice="The module was bound to mysql; the redis steps need it for all datastores.",
+    ),
+    Step(
+        name="create_cluster",
+        command="dbmod cluster-create myclust redis {redis} --instance=flavor=15,volume=1,module=mymod "
+        "--instance=flavor=15,volume=1,module=mymod --instance=flavor=15,volume=1,module=mymod",
+        notice="Three real Redis servers, joined to a Redis Cluster.",
+    ),
+    Step(
+        name="cluster_state", command="{connect} cluster info", notice="cluster_state:ok, and all 16384 slots served."
+    ),
+    Step(
+        name="count_2",
+        command="dbmod module-instance-count mymod",
+        notice="Without --include_clustered: only myinst, which still holds the first version.",
+    ),
+    Step(name="count_2_clustered", command=COUNT, notice="The members got the second version."),
+    Step(name="contents_3", command='echo "message=Module.V3" > ping3.dat'),
+    Step(name="update_3", command="dbmod module-update mymod --file ping3.dat"),
+    Step(name="count_3", command=COUNT, notice="Nobody is current now."),
+    Step(
+        name="cluster_instances",
+        chapter="One member first",
+        command="dbmod cluster-instances myclust",
+    ),
+    Step(name="apply_member", command="dbmod module-apply {member} mymod", notice="One member, by its id."),
+    Step(name="count_member", command=COUNT),
+    Step(
+        name="create_myinst_2",
+        command="dbmod create myinst_2 15 --size 1 --module mymod",
+        notice="Redis is the default datastore here.",
+    ),
+    Step(name="contents_4", command='echo "message=Module.V4" > ping4.dat'),
+    Step(name="update_4", command="dbmod module-update mymod --file ping4.dat"),
+    Step(name="list", command="dbmod list"),
+    Step(name="count_4", command=COUNT, notice="Three versions on five instances, none current."),
+    Step(
+        name="reapply_md5",
+        chapter="Rolling the current version out",
+        command=f"dbmod module-reapply mymod --md5={THIRD_MD5} --include_clustered",
+        notice="Only the two that held that version.",
+    ),
+    Step(name="count_reapplied", command=COUNT),
+    Step(
+        name="reapply_force",
+        command=f"dbmod module-reapply mymod --md5={FOURTH_MD5} --include_clustered --force",
+        notice="--force: again, though they are current; only their dates move.",
+    ),
+    Step(name="count_forced", command=COUNT),
+    Step(
+        name="reapply_slowly",
+        command="dbmod module-reapply mymod --include_clustered --batch_size=1 --delay=3",
+        notice="One at a time, three seconds between.",
+    ),
+    Step(name="count_end", command=COUNT, notice="All five on the current version."),
+    Step(
+        name="history",
+        chapter="What dbmod knows afterwards",
+        command="dbmod history mymod",
+        notice="Who did what where, in which run; the times of the last run are three seconds apart.",
+    ),
+    Step(name="runs", command="dbmod run-list"),
+    Step(name="check", command="dbmod ledger-check", notice="Every byte of the ledger is what was written."),
+)
+CLEAN_UP = (
+    Step(name="delete_myinst", chapter="Cleaning up", command="dbmod delete myinst --yes"),
+    Step(name="delete_myinst_2", command="dbmod delete myinst_2 --yes"),
+    Step(name="delete_cluster", command="dbmod cluster-delete myclust --yes"),
+)
+
+
+class Story:
+    """A run of the guide in a home and a directory of its own.
+
+    environment  what its commands see; DBMOD_HOME is the story's own
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        known = {name: value for name, value in os.environ.items() if not name.startswith("DBMOD_")}
+        self.environment = known | {"DBMOD_HOME": str(directory / "home")}
+
+    def command(self, step: Step) -> str:
+        """Fill in what only a run knows: the installed version, a member's id, how to connect."""
+        text = step.command
+        fillings: dict[str, Callable[[], str]] = {
+            "{redis}": lambda: datastores.versions("redis")[-1],
+            "{member}": lambda: str(self.ask("show", "myclust-member-2", "-f", "value", "-c", "id")),
+            "{connect}": lambda: str(self.ask("show", "myclust-member-1", "-f", "value", "-c", "connect")),
+        }
+        for mark, fill in fillings.items():
+            if mark in text:
+                text = text.replace(mark, fill())
+        return text
+
+    def carry_out(self, command: str, *, capture: bool = False) -> subprocess.CompletedProcess[str]:
+        """Run one command line as typed, with this dbmod."""
+        here = {"dbmod": f"{shlex.quote(sys.executable)} -m dbmod"}
+        first, _, rest = command.partition(" ")
+        return subprocess.run(
+            ["/bin/sh", "-c", f"{here.get(first, first)} {rest}"],
+            cwd=self.directory,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=capture,
+            text=True,
+            check=False,
+        )
+
+    def ask(self, *words: str) -> str:
+        answer = self.carry_out(shlex.join(["dbmod", *words]), capture=True)
+        if answer.returncode != 0:
+            raise errors.Failed(f"dbmod {shlex.join(words)} failed: {answer.stderr.strip()[-500:]}")
+        return answer.stdout.strip()
+
+
+def main(*, keep: bool = False) -> int:
+    """Tell the whole guide. Returns the exit code.
+
+    keep  leave the servers and the ledger, and say how to use them
+    """
+    for name in ("mysql", "redis"):
+        datastores.server_program(name)
+    started = time.monotonic()
+    story = Story(Path(tempfile.mkdtemp(prefix="dbmod-demo-")))
+    _say(
+        f"The OpenStack Trove module guide, on this machine: mysql {datastores.versions('mysql')[-1]} and redis "
+        f"{datastores.versions('redis')[-1]} stand for the versions it names.\nEverything is below {story.directory}."
+    )
+    try:
+        failed = _tell(story, STEPS)
+    except KeyboardInterrupt:
+        failed = "interrupted"
+    if keep:
+        _say(f"The servers run on. Use them with: export DBMOD_HOME={story.environment['DBMOD_HOME']}")
+    else:
+        failed = _tell(story, CLEAN_UP) or failed
+        shutil.rmtree(story.directory, ignore_errors=True)
+    if failed:
+        output.error([f"The guide stopped at: {failed}"])
+        return errors.Failed.exit_code
+    _say(f"The whole guide: {len(STEPS)} steps in {time.monotonic() - started:.0f} seconds.")
+    return 0
+
+
+def _tell(story: Story, steps: Sequence[Step]) -> str:
+    """Carry steps out, one after the other. Returns the one that failed, "" when none did."""
+    for step in steps:
+        if step.chapter:
+            _say(f"\n{step.chapter}\n{'=' * len(step.chapter)}", bold=True)
+        command = story.command(step)
+        _say(f"\n$ {command}", bold=True)
+        if story.carry_out(command).returncode != 0:
+            return command
+        if step.notice:
+            _say(f"    {step.notice}", faint=True)
+    return ""
+
+
+def _say(text: str, *, bold: bool = False, faint: bool = False) -> None:
+    colour = ("\033[1m" if bold else "\033[2m" if faint else "") if output.has_colour(sys.stdout) else ""
+    output.text(f"{colour}{text}{colour and PLAIN}\n")
+    output.finish()
