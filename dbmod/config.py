@@ -58,6 +58,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     flavors: dict[str, Flavor] = msgspec.field(default_factory=FLAVORS.copy)
 
     def __post_init__(self) -> None:
+        if not self.home:
+            raise ValueError("home must not be empty")
         if not 1 <= self.contents_limit_bytes <= 64 * MIB:
             raise ValueError("contents_limit_bytes must be from 1 to 67108864")
         if not self.tenant or self.tenant == "all":
@@ -148,7 +150,7 @@ def _from_text(text: str) -> Any:
     if text[:1] in ("[", "{"):
         try:
             return msgspec.json.decode(text)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             return text
     return text
 

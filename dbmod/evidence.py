@@ -38,7 +38,7 @@ def judge(attempt: Attempt, run: Run, outcome: Outcome | None, *, at: datetime) 
         return REPLACE(
             attempt, state="skipped", status=result.status, message=result.message, changed=result.changed, ended_at=at
         )
-    if not is_proven(attempt, run, result.evidence):
+    if not is_proven(attempt, run, result.evidence) or result.evidence.status != result.status:
         state = "error" if result.status == "ERROR" and result.evidence is None else "unknown"
         return REPLACE(attempt, state=state, status=result.status, message=result.message, ended_at=at)
     return REPLACE(
@@ -59,7 +59,9 @@ def is_proven(attempt: Attempt, run: Run, evidence: Evidence | None) -> bool:
     named = (evidence.run, evidence.serial, evidence.instance, evidence.module)
     if named != (run.id, run.serial, attempt.instance_id, attempt.module_id):
         return False
-    return run.verb == "remove" or evidence.sha256 == attempt.sha256
+    if run.verb == "remove":
+        return evidence.status == "ERROR" or evidence.removed is not None
+    return evidence.removed is None and (evidence.version_number, evidence.sha256) == (attempt.number, attempt.sha256)
 
 
 def row_after(row: Row | None, attempt: Attempt, run: Run) -> Row | None:
@@ -133,6 +135,7 @@ def failed(row: Row | None, evidence: Evidence) -> Row:
         last_attempt="error",
         serial=evidence.serial,
         run_id=evidence.run,
+        removed_at=evidence.removed,  # an apply that fails after a removal is live again, as on the host
         observed=None,
         observed_at=None,
     )

@@ -12,6 +12,7 @@ from dbmod.config import Flavor
 from dbmod.records import Instance
 
 Variables = dict[str, Any]
+RESERVED = ("all", "localhost", "ungrouped")
 
 
 def host_names(instances: Iterable[Instance]) -> dict[str, str]:
@@ -23,7 +24,10 @@ def host_names(instances: Iterable[Instance]) -> dict[str, str]:
     bearers = Counter(instance.name for instance in living)
     return {
         instance.id: instance.name
-        if names.is_plain(instance.name) and bearers[instance.name] == 1 and instance.name not in ("all", "localhost")
+        if names.is_plain(instance.name)
+        and bearers[instance.name] == 1
+        and instance.name not in RESERVED
+        and not names.is_identifier(instance.name)  # it may be another instance's id
         else instance.id
         for instance in living
     }

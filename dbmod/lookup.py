@@ -5,7 +5,7 @@ from typing import Literal, TypeVar
 
 from dbmod import errors
 from dbmod.identity import Actor, sees
-from dbmod.records import Cluster, Instance, Module, Run
+from dbmod.records import Cluster, Instance, Module, Row, Run
 from dbmod.store.interface import Tables
 
 T = TypeVar("T", Module, Instance, Cluster)
@@ -20,7 +20,8 @@ def module(tables: Tables, reference: str, *, actor: Actor, deleted: bool = Fals
     """
 
     def is_there(found: Module) -> bool:
-        return sees(actor, found) and (deleted or not found.deleted_at)
+        held = deleted and tables.find(Row, module_id=found.id, removed_at=None)
+        return sees(actor, found) and bool(held or not found.deleted_at)
 
     return _one(tables, Module, "module", reference, is_there)
 

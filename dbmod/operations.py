@@ -3,6 +3,7 @@
 The `dbmod` command and the playbooks' own plan task call the same functions.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -19,6 +20,7 @@ from dbmod.store.interface import Store, Tables
 
 DEFAULT_BATCH_SIZE = 50
 DEFAULT_DELAY_SECONDS = 2.0
+PREFIX_LIMIT_BYTES = 100  # a file's name has 255, the rest of it takes at most 150
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,8 +140,12 @@ def plan_retrieve(context: Context, selection: Selection, *, directory: str, pre
     """Plan to fetch contents from hosts into files below *directory*, which is made if missing."""
     if prefix and not prefix.endswith("_"):
         prefix += "_"
-    if "/" in prefix or (prefix and not names.is_valid_text(prefix)):
-        raise errors.BadInput(f"The prefix {prefix!r} is not valid.", next_step="use letters, digits and no `/`")
+    is_short = len(prefix.encode(errors="replace")) <= PREFIX_LIMIT_BYTES
+    if "/" in prefix or not is_short or (prefix and not names.is_valid_text(prefix)):
+        raise errors.BadInput(
+            f"The prefix {prefix[:300]!r} is not valid.",
+            next_step=f"use letters, digits and no `/`, at most {PREFIX_LIMIT_BYTES} bytes",
+        )
     place = Path(directory).expanduser().absolute()
     try:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -230,9 +236,12 @@ def matches(instance: Instance, pattern: str) -> bool:
 
 def refuse_needs(modules: Sequence[Module], *, provider: str, settings: Settings) -> None:
     """Refuse modules whose types need what a provider does not offer."""
-    types = module_types.listing(settings)
-    needs = {module.name: types[module.type].declares.needs for module in modules if module.type in types}
-    planning.refuse_unmet_needs(needs, providers.offers(provider), provider=provider)
+    planning.refuse_unmet_needs(_needs(modules, settings), providers.offers(provider), provider=provider)
+
+
+def _needs(modules: Sequence[Module], settings: Settings) -> dict[str, tuple[str, ...]]:
+    types = module_types.listing(settings) if modules else {}
+    return {module.name: types[module.type].declares.needs for module in modules if module.type in types}
 
 
 def _ready(
@@ -240,6 +249,7 @@ def _ready(
 ) -> tuple[list[Instance], list[Skipped]]:
     """Split the selected instances: ready for these modules, or skipped with the reason; one named one is refused."""
     ready, skipped = [], []
+    needs = _needs(modules, settings)  # once, not for each of ten thousand instances: it reads the types' files
     for instance in instances:
         try:
             if instance.status != "ACTIVE":
@@ -251,7 +261,7 @@ def _ready(
             planning.refuse_misfits(
                 modules, datastore=instance.datastore, datastore_version=instance.datastore_version
             )
-            refuse_needs(modules, provider=instance.provider, settings=settings)
+            planning.refuse_unmet_needs(needs, providers.offers(instance.provider), provider=instance.provider)
         except errors.Refused as refusal:
             if selection.is_one:
                 raise
@@ -275,7 +285,7 @@ def _write(
     if not work:
         return Planned(run=None, skipped=tuple(skipped))
     instances = list({item.instance.id: item.instance for item in work}.values())
-    size = pace.batch_size or _default_batch_size(work, context.settings)
+    size = pace.batch_size or _default_batch_size(work, context)
     run = ledger.plan(
         tables,
         verb=verb,
@@ -292,10 +302,12 @@ def _write(
     return Planned(run=run, skipped=tuple(skipped))
 
 
-def _default_batch_size(work: Sequence[Work], settings: Settings) -> int:
-    types = module_types.listing(settings)
+def _default_batch_size(work: Sequence[Work], context: Context) -> int:
+    types = module_types.listing(context.settings)
     used = {item.module.type for item in work if item.module}
-    return 1 if any(types[name].declares.restarts for name in used if name in types) else DEFAULT_BATCH_SIZE
+    if any(types[name].declares.restarts for name in used if name in types):
+        return 1
+    return DEFAULT_BATCH_SIZE if context.actor.admin else min(DEFAULT_BATCH_SIZE, context.settings.tenant_batch_size_limit)
 
 
 def _refuse_haste(context: Context, pace: Pace) -> None:
@@ -304,6 +316,10 @@ def _refuse_haste(context: Context, pace: Pace) -> None:
         raise errors.BadInput("--batch_size must be at least 1.")
     if pace.delay_seconds < 0:
         raise errors.BadInput("--delay must not be negative.")
+    if not math.isfinite(pace.delay_seconds):  # JSON knows neither nan nor inf
+        raise errors.BadInput("--delay must be a number of seconds.")
+    if pace.max_errors is not None and pace.max_errors < 0:
+        raise errors.BadInput("--max_errors must not be negative.")
     if context.actor.admin:
         return
     if (pace.batch_size or 1) > settings.tenant_batch_size_limit:

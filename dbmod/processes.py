@@ -1,5 +1,6 @@
 """Which process carries a run, and whether it still lives."""
 
+import contextlib
 import os
 import signal
 import time
@@ -37,7 +38,8 @@ def stop(one: Owner, *, wait_seconds: float) -> None:
     for number, patience in ((signal.SIGTERM, wait_seconds), (signal.SIGKILL, 1.0)):
         if not (is_here(one) and is_alive(one)):
             return
-        os.kill(one.pid, number)
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            os.kill(one.pid, number)
         deadline = time.monotonic() + patience
         while is_alive(one) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
@@ -50,7 +52,7 @@ def _boot_id() -> str:
 def _started_ticks(pid: int) -> int | None:
     """Read when a process started; None where there is none, or only its unreaped remains."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")  # the command's name may be any bytes
     except OSError:
         return None
     fields = [*text[: text.index("(")].split(), "command", *text[text.rindex(")") + 1 :].split()]

@@ -31,7 +31,9 @@ class _Loader(yaml.SafeLoader):
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str | int | float | bool) or key in seen:
+            if not isinstance(key, str | int | float | bool):
+                raise yaml.MarkedYAMLError(problem="a key must be text or a number", problem_mark=key_node.start_mark)
+            if key in seen:
                 raise yaml.MarkedYAMLError(problem=f"the key {key!r} is twice here", problem_mark=key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)

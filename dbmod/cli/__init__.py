@@ -1,4 +1,4 @@
-"""The command line: arguments in, text out. One file per noun; nothing here decides anything about modules or fleets."""
+"""The command line: arguments in, text out, one file per noun. Nothing here decides about modules or fleets."""
 
 import gc
 import os

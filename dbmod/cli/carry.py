@@ -121,7 +121,7 @@ def outcome_row(outcome: Outcome, attempt: Attempt) -> tuple[str | int | None, .
 
 
 def complain(outcome: Outcome) -> None:
-    """Say why, where a run ended otherwise than well and its table does not show it: one line each on standard error."""
+    """Say on standard error why a run ended otherwise than well, where its table does not show it."""
     for attempt in outcome.about_instances:
         if attempt.state in ledger.BAD:
             output.error([f"{outcome.instances[attempt.instance_id]}: {attempt.message or attempt.state}"])

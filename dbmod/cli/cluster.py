@@ -26,7 +26,7 @@ MEMBER = click.option(
     "members",
     multiple=True,
     metavar="flavor=…,volume=…,module=…",
-    help="A member (repeatable): flavor=, volume=, volume_type=, module= (repeatable), nic=, availability_zone=, region=.",
+    help="A member (repeatable); also volume_type=, nic=, availability_zone=, region=; module= may repeat.",
 )
 
 

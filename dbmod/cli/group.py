@@ -52,10 +52,10 @@ MODULES = {name: module for _, module, names in SECTIONS for name in names} | HI
 class Commands(click.Group):
     """A group whose commands are imported when they are asked for: start-up pays for one file, not for all."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
         return [name for _, _, names in SECTIONS for name in names]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  (as above)
         spelled = cmd_name.replace("_", "-")
         name = ALIASES.get(spelled, spelled)
         if name not in MODULES:

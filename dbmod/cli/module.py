@@ -191,5 +191,8 @@ def _change(fields: dict[str, Any]) -> registry.Change:
             fields[bound] = msgspec.NODEFAULT
     if fields["datastore"] is msgspec.NODEFAULT and isinstance(fields["datastore_version"], str):
         raise errors.BadInput("--datastore_version needs a datastore.", next_step="leave out --all_datastores")
-    given = {name: value for name, value in fields.items() if value is not None}
-    return registry.Change(**{name: None if value is msgspec.NODEFAULT else value for name, value in given.items()})
+    given: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
+    for name, value in given.items():
+        if value is msgspec.NODEFAULT:
+            given[name] = None
+    return registry.Change(**given)

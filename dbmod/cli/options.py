@@ -33,16 +33,16 @@ class DebugCommand(click.Command):
 
 
 def command(
-    name: str, *, example: str, help: str | None = None, hidden: bool = False
+    name: str, *, example: str, about: str | None = None, hidden: bool = False
 ) -> Callable[[Command[...]], click.Command]:
     """Declare a command.
 
     example  one command line or more, shown at the end of its help
-    help     its first sentence stands in the list of commands; None: the function's docstring
+    about    its first sentence stands in the list of commands; None: the function's docstring
     """
     lines = "\n".join(f"  {line}" for line in example.splitlines())
     title = "Examples" if "\n" in example else "Example"
-    return click.command(name, cls=DebugCommand, help=help, epilog=f"\b\n{title}:\n{lines}", hidden=hidden)
+    return click.command(name, cls=DebugCommand, help=about, epilog=f"\b\n{title}:\n{lines}", hidden=hidden)
 
 
 def open_context(*, reason: str = "", lock_wait_seconds: float | None = None, sweep: bool = True) -> Context:
@@ -74,7 +74,7 @@ def reads(function: Callable[Concatenate[Context, P], int | None]) -> Command[P]
     return opened
 
 
-def changes(function: Callable[Concatenate[Context, P], int | None]) -> Command[...]:
+def changes(function: Command[...]) -> Command[...]:
     """Hand the command a context made from --reason and --lock-wait."""
 
     @functools.wraps(function)
@@ -98,8 +98,8 @@ def shown(*columns: str) -> Callable[[Command[...]], Command[...]]:
 
     def add(function: Command[...]) -> Command[...]:
         @functools.wraps(function)
-        def viewed(*args: Any, format: output.Format, column: tuple[str, ...], **kwargs: Any) -> int | None:
-            view = output.View(format=format, columns=_known(column, columns))
+        def viewed(*args: Any, style: output.Format, column: tuple[str, ...], **kwargs: Any) -> int | None:
+            view = output.View(format=style, columns=_known(column, columns))
             return function(*args, view=view, **kwargs)
 
         click.option(
@@ -113,6 +113,7 @@ def shown(*columns: str) -> Callable[[Command[...]], Command[...]]:
         return click.option(
             "-f",
             "--format",
+            "style",
             type=click.Choice(output.FORMATS),
             default="table",
             show_default=True,

@@ -128,8 +128,8 @@ def _picked(view: View, names: Sequence[str], *, default: int) -> list[int]:
     return [number for number, name in enumerate(names) if name in view.columns] or list(range(default))
 
 
-def _structured(format: str, data: Any) -> None:
-    if format == "json":
+def _structured(style: str, data: Any) -> None:
+    if style == "json":
         import json
 
         _write("out", json.dumps(data, indent=2) + "\n")

@@ -72,17 +72,17 @@ class Plain(Quiet):
         self.said = ("", "")
 
     def start(self, run: Run, hosts: Mapping[str, str], attempts: Sequence[Attempt]) -> None:
-        output.note(title(run, hosts))
+        output.note(title(run, hosts, attempts))
 
     def batch(self, number: int, of: int, hosts: Sequence[str]) -> None:
         self.place = f"batch {number} of {of}: "
-        output.note(f"{self.place}{len(hosts)} {_instances(len(hosts))}")
+        output.note(f"{self.place}{_count(len(hosts), 'instance')}")
 
     def host(self, name: str, state: str, message: str) -> None:
         output.note(f"{self.place}{_told(name, state, message)}")
 
     def step(self, name: str, task: str) -> None:
-        if self.said != (name, task):
+        if not self.place and self.said != (name, task):  # in a batch its hosts say enough
             self.said = (name, task)
             output.note(f"{name}: {task}")
 
@@ -112,7 +112,7 @@ class Live:
         )
         self.bars.start()
         self.bar = self.bars.add_task(run.verb, total=len(hosts), doing="")
-        self._say(title(run, hosts))
+        self._say(title(run, hosts, attempts))
 
     def batch(self, number: int, of: int, hosts: Sequence[str]) -> None:
         if self.bars and self.bar is not None:
@@ -143,14 +143,17 @@ class Live:
         self.console.print(layout.visible(text), style=colour or None, soft_wrap=True)
 
 
-def title(run: Run, hosts: Mapping[str, str]) -> str:
+def title(run: Run, hosts: Mapping[str, str], attempts: Sequence[Attempt]) -> str:
+    """Say in one line what a run is going to do."""
+    modules = len({one.module_id for one in attempts if one.module_id})
+    what = f"{_count(len(hosts), 'instance')}{', ' + _count(modules, 'module') if modules else ''}"
     batches = len(run.batch_sizes)
     spread = f" in {batches} batches" if batches > 1 else ""
-    return f"run {run.id}: {run.verb}, {len(hosts)} {_instances(len(hosts))}{spread}"
+    return f"run {run.id}: {run.verb}, {what}{spread}"
 
 
-def _instances(count: int) -> str:
-    return "instance" if count == 1 else "instances"
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def _told(name: str, state: str, message: str) -> str:

@@ -115,7 +115,7 @@ def history(context: Context, *, what: str, view: output.View) -> None:
 @options.command(
     "reconcile",
     example="dbmod reconcile\ndbmod reconcile --cluster myclust",
-    help="Make the ledger equal to what the hosts hold; exits with 1 where a host holds something else.\n\n"
+    about="Make the ledger equal to what the hosts hold; exits with 1 where a host holds something else.\n\n"
     "Without INSTANCE and without an option: all instances.",
 )
 @click.argument("names", nargs=-1, metavar="[INSTANCE]", shell_complete=complete.instances)

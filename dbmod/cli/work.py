@@ -18,7 +18,7 @@ ONE_OR_SEVERAL = "--cluster, --datastore, --limit and --all choose several insta
 @options.command(
     "module-apply",
     example="dbmod module-apply myinst mymod\ndbmod module-apply --datastore redis --module mymod --batch_size 10",
-    help=f"Apply modules, in their order, to an instance; or to many, batch by batch.\n\n{ONE_OR_SEVERAL}",
+    about=f"Apply modules, in their order, to an instance; or to many, batch by batch.\n\n{ONE_OR_SEVERAL}",
 )
 @click.argument("names", nargs=-1, metavar="INSTANCE MODULE...", shell_complete=complete.instances_and_modules)
 @click.option("--module", "further", multiple=True, shell_complete=complete.modules, help="A module (repeatable).")
@@ -45,7 +45,7 @@ def apply(
 @options.command(
     "module-remove",
     example="dbmod module-remove myinst mymod\ndbmod module-remove --cluster myclust mymod",
-    help=f"Remove a module from an instance; or from many, batch by batch.\n\n{ONE_OR_SEVERAL}",
+    about=f"Remove a module from an instance; or from many, batch by batch.\n\n{ONE_OR_SEVERAL}",
 )
 @click.argument("names", nargs=-1, metavar="INSTANCE MODULE", shell_complete=complete.instances_and_modules)
 @click.option("--module", "further", multiple=True, shell_complete=complete.modules, help="The module.")
@@ -84,7 +84,7 @@ def remove(
 @options.command(
     "module-query",
     example="dbmod module-query myinst\ndbmod module-query --all -f json",
-    help=f"Ask the host of an instance, or of many, which modules it has.\n\n{ONE_OR_SEVERAL}",
+    about=f"Ask the host of an instance, or of many, which modules it has.\n\n{ONE_OR_SEVERAL}",
 )
 @click.argument("names", nargs=-1, metavar="INSTANCE", shell_complete=complete.instances)
 @options.selects

@@ -10,7 +10,7 @@ from dbmod.config import Settings
 from dbmod.records import Module, Record
 from dbmod.store import durable, shards
 from dbmod.store import head as heads
-from dbmod.store.files import KINDS, table_of
+from dbmod.store.files import KINDS
 from dbmod.store.head import Head, Ledger
 
 
@@ -58,7 +58,7 @@ def _check(settings: Settings, ledger: Ledger) -> tuple[Report, Head | None]:
     modules: list[Module] = []
     for name in sorted(head.shards):
         try:
-            shard = shards.read(ledger, name, head.shards[name])
+            shard = shards.read(ledger, head, name)
         except errors.LedgerError as error:
             problems.append(Problem(where=name, what=error.what))
             continue
@@ -96,7 +96,7 @@ def understood(shard: shards.Shard) -> tuple[dict[str, Record], dict[str, str]]:
 
     Returns  key → record, and key → what is wrong for those that cannot be understood
     """
-    kind = KINDS.get(table_of(shard.name))
+    kind = KINDS.get(shards.table_of(shard.name))
     found: dict[str, Record] = {}
     bad: dict[str, str] = {}
     for key in shard.documents:

@@ -33,6 +33,7 @@ def commit(ledger: Ledger, head: Head, changes: Mapping[str, bytes | None]) -> H
             serial=serial,
             shards=kept | {name: stamp for name, (stamp, _) in written.items()},
             previous=heads.digest(durable.read_file(ledger.head)),
+            format=head.format if kept else heads.FORMAT,
         )
         needed += len(heads.encode(new))
         left = heads.read_previous(ledger)

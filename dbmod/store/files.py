@@ -50,7 +50,7 @@ class FileStore:
             return shards.Shard(name, {})
         known = self._read.get(name)
         if known is None or known[0] != stamp:
-            known = (stamp, shards.read(self.ledger, name, stamp))
+            known = (stamp, shards.read(self.ledger, head, name))
             self._read[name] = known
         return known[1]
 
@@ -115,7 +115,10 @@ class FileTables:
             shard = self._store.shard(self.head, name)
             effective = {key: new for key, new in changes.items() if new is not None or key in shard.documents}
             if effective:
-                result[name] = shards.change(shard, table_of(name), effective)
+                result[name] = shards.change(shard, shards.table_of(name), effective)
+        if result and self.head.format < heads.FORMAT:  # then all of it is written in the present one
+            for name in self.head.shards.keys() - result.keys():
+                result[name] = shards.change(self._store.shard(self.head, name), shards.table_of(name), {})
         return {name: data for name, data in result.items() if data is not None or name in self.head.shards}
 
     def close(self) -> None:
@@ -154,7 +157,3 @@ def shard_name(kind: type[Record], within: str) -> str:
     if not within or not heads.SHARD_NAME.match(name):
         raise errors.InternalError(f"{kind.table} are split by {kind.within}, and {within!r} cannot name a file")
     return name
-
-
-def table_of(shard: str) -> str:
-    return shard.partition("-")[0]

@@ -17,7 +17,7 @@ from dbmod.records import Record
 from dbmod.store import check, commit, durable, lock, shards
 from dbmod.store import head as heads
 from dbmod.store.check import Report
-from dbmod.store.files import KINDS, table_of
+from dbmod.store.files import KINDS
 from dbmod.store.head import Head, Ledger
 from dbmod.store.shards import Shard
 
@@ -57,8 +57,8 @@ def repair(settings: Settings) -> Report:
         repairs = Repairs(aside)
         try:
             head = _repaired_head(ledger, repairs)
-            for name, stamp in sorted(head.shards.items()):
-                _repair_shard(ledger, repairs, name, stamp)
+            for name in sorted(head.shards):
+                _repair_shard(ledger, repairs, head, name)
         except OSError as error:
             raise durable.unwritable(error, aside, needed_bytes=0) from error
         if repairs.changes:
@@ -112,17 +112,18 @@ def _readable_text(ledger: Ledger) -> Head | None:
     except (OSError, msgspec.MsgspecError):
         return None
     named = all(heads.SHARD_FILE.match(ledger.shard(name, stamp).name) for name, stamp in head.shards.items())
-    return head if named and head.format == heads.FORMAT else None
+    return head if named and head.format <= heads.FORMAT else None
 
 
-def _repair_shard(ledger: Ledger, repairs: Repairs, name: str, stamp: str) -> None:
+def _repair_shard(ledger: Ledger, repairs: Repairs, head: Head, name: str) -> None:
+    stamp = head.shards[name]
     path = ledger.shard(name, stamp)
     if _is_whole(ledger, name, stamp):
-        shard = shards.read(ledger, name, stamp)
-        found, bad = check.understood(shard)
+        found, bad = check.understood(shards.read(ledger, head, name))
         if bad:
             repairs.keep(path)
             repairs.done.append(f"took {len(bad)} records that cannot be understood out of the shard {name}")
+        if bad or head.format < heads.FORMAT:
             _change(repairs, name, found)
         return
     repairs.keep(path)
@@ -134,7 +135,8 @@ def _repair_shard(ledger: Ledger, repairs: Repairs, name: str, stamp: str) -> No
         )
         _change(repairs, name, salvaged)
         return
-    known, _ = check.understood(shards.read(ledger, name, older))
+    before = msgspec.structs.replace(head, shards={name: older})
+    known, _ = check.understood(shards.read(ledger, before, name))
     only_here = {key: record for key, record in salvaged.items() if key not in known}
     repairs.done.append(
         f"went back to the generation {heads.serial(older)} of the shard {name} ({len(known)} records), with "
@@ -144,12 +146,12 @@ def _repair_shard(ledger: Ledger, repairs: Repairs, name: str, stamp: str) -> No
 
 
 def _change(repairs: Repairs, name: str, found: dict[str, Record]) -> None:
-    repairs.changes[name] = shards.change(Shard(name, {}), table_of(name), found) if found else None
+    repairs.changes[name] = shards.change(Shard(name, {}), shards.table_of(name), found) if found else None
 
 
 def _salvaged(path: Path, name: str) -> dict[str, Record]:
     """Read every record that is still one, and has the key under which it stands, out of a damaged file."""
-    kind = KINDS.get(table_of(name))
+    kind = KINDS.get(shards.table_of(name))
     try:
         text = durable.read_file(path).decode("utf-8", errors="surrogateescape")
     except OSError:

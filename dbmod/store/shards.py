@@ -12,9 +12,9 @@ from tinydb.table import Document, Table
 
 from dbmod import errors
 from dbmod.records import Record
-from dbmod.store import durable
+from dbmod.store import durable, migrations
 from dbmod.store import head as heads
-from dbmod.store.head import Ledger
+from dbmod.store.head import Head, Ledger
 
 R = TypeVar("R", bound=Record)
 Documents = dict[str, Any]  # key → the document: JSON text as msgspec.Raw until somebody reads it
@@ -82,11 +82,12 @@ class ShardDatabase(TinyDB):
     table_class = ShardTable
 
 
-def read(ledger: Ledger, name: str, stamp: str) -> Shard:
-    """Read a shard and verify it.
+def read(ledger: Ledger, head: Head, name: str) -> Shard:
+    """Read a shard of a generation and verify it; one of an older format comes in the present one.
 
     Raises  LedgerDamaged naming the shard; LedgerError where writers let go of it while this reader waited too long
     """
+    stamp = head.shards[name]
     path = ledger.shard(name, stamp)
     try:
         data = durable.read_file(path)
@@ -100,7 +101,16 @@ def read(ledger: Ledger, name: str, stamp: str) -> Shard:
             details={"shard": name, "file": str(path)},
             next_step=heads.REPAIR,
         )
-    return decode(name, data)
+    shard = decode(name, data)
+    if head.format == heads.FORMAT:
+        return shard
+    table = table_of(name)
+    return Shard(name, migrations.migrated(table, shard.documents, found=head.format, wanted=heads.FORMAT))
+
+
+def table_of(name: str) -> str:
+    """Give the table of a shard: what is before the hyphen."""
+    return name.partition("-")[0]
 
 
 def decode(name: str, data: bytes) -> Shard:

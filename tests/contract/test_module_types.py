@@ -1,4 +1,4 @@
-"""Every module type found by listing, with the CASES of its own file, the two ways it is used: shipped and in a playbook.
+"""Every module type found by listing, with the CASES of its own file, used both ways: shipped, and in a playbook.
 
 A new type needs no new test here; what a case may say is in docs/module-types.md.
 """
@@ -174,7 +174,10 @@ def a_play(name: str) -> dict[str, Any]:
     }
     tasks = [
         {
-            **{"name": step, f"dbmod_{name}": {**arguments, **more}, "check_mode": check, "ignore_errors": True},
+            "name": step,
+            f"dbmod_{name}": {**arguments, **more},
+            "check_mode": check,
+            "ignore_errors": True,
             **({} if step in ("check", "apply") else {"when": "not refused"}),
         }
         for step, more, check in STEPS
@@ -287,22 +290,13 @@ def test_wrong_arguments_are_refused_without_their_values(tmp_path: Path) -> Non
         {"dbmod_ping": {"home": str(tmp_path / "h"), **arguments}, "ignore_errors": True, "register": f"r{number}"}
         for number, arguments in enumerate(wrong)
     ]
-    shown = {
-        "ansible.builtin.copy": {
-            "content": "{{ [r0, r1, r2, r3, r4, r5, r6, r7, r8] }}",
-            "dest": str(tmp_path / "said"),
-        }
-    }
-    (tmp_path / "play.yml").write_text(
-        json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": [*tasks, shown]}])
-    )
+    registered = ", ".join(f"r{number}" for number in range(len(wrong)))
+    shown = {"ansible.builtin.copy": {"content": f"{{{{ [{registered}] }}}}", "dest": str(tmp_path / "said")}}
+    play = {"hosts": "localhost", "gather_facts": False, "tasks": [*tasks, shown]}
+    (tmp_path / "play.yml").write_text(json.dumps([play]))
     program = Path(sys.executable).parent / "ansible-playbook"
-    subprocess.run(
-        [program, str(tmp_path / "play.yml")],
-        env={**os.environ, **ansible_settings(tmp_path)},
-        capture_output=True,
-        check=True,
-    )
+    environment = {**os.environ, **ansible_settings(tmp_path)}
+    subprocess.run([program, str(tmp_path / "play.yml")], env=environment, capture_output=True, check=True)
     said = json.loads((tmp_path / "said").read_text())
     assert [result["failed"] for result in said] == [True] * len(wrong)
     assert "CANARY" not in (tmp_path / "said").read_text()

@@ -176,7 +176,7 @@ def test_batches_of_one_run_one_at_a_time_three_seconds_apart(guide: Told) -> No
     run_id = _newest_run(guide)
     ended = _ends_of(guide, run_id)
     gaps = [(later - sooner).total_seconds() for sooner, later in zip(ended, ended[1:], strict=False)]
-    figures.add(f"module-reapply --batch_size=1 --delay=3: seconds between hosts {[round(gap, 1) for gap in gaps]}")
+    figures.figure("pace", f"module-reapply --batch_size=1 --delay=3: seconds between hosts {[round(gap, 1) for gap in gaps]}")
     assert len(ended) == 3
     assert all(gap >= 3 for gap in gaps)
 

@@ -86,7 +86,7 @@ def test_host_writes_once_and_keeps_the_mode(tmp_path: Path, monkeypatch: pytest
     assert (tmp_path / "etc/x").stat().st_mode & 0o777 == 0o640
     assert host.write_file("/etc/x", b"2", mode=0o644)
     assert not host.write_file("/etc/x", b"2", mode=0o644)
-    assert os.listdir(tmp_path / "etc") == ["x"]
+    assert list((tmp_path / "etc").iterdir()) == [tmp_path / "etc/x"]
     assert host.remove_file("/etc/x")
     assert not host.remove_file("/etc/x")
     assert host.read_file("/etc/x") is None
@@ -109,7 +109,7 @@ def test_host_in_check_mode_tells_and_changes_nothing(tmp_path: Path, monkeypatc
     assert host.remove_file("there")
     assert host.command(["/bin/rm", str(tmp_path / "own/there")]) == kit.Completed(0, "")
     assert host.command(["/bin/echo", "asked"], changes=False) == kit.Completed(0, "asked\n")
-    assert os.listdir(tmp_path / "own") == ["there"]
+    assert list((tmp_path / "own").iterdir()) == [tmp_path / "own/there"]
     assert (tmp_path / "own/there").read_bytes() == b"1"
 
 

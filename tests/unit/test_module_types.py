@@ -66,7 +66,7 @@ def test_a_file_that_is_no_type_is_refused_by_name(tmp_path: Path, name: str, so
 
 def test_a_directory_that_is_missing_is_refused(tmp_path: Path) -> None:
     settings = config.Settings(type_directories=(str(tmp_path / "no"),))
-    with pytest.raises(errors.BadInput, match="type_directories: .*/no is not a directory"):
+    with pytest.raises(errors.BadInput, match=r"type_directories: .*/no is not a directory"):
         module_types.listing(settings)
 
 

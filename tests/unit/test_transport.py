@@ -19,10 +19,22 @@ DIGEST = "a" * 64
 
 def a_line(**changes: Any) -> dict[str, Any]:
     evidence = {
-        **{name: "x" for name in ("machine", "name", "datastore", "datastore_version", "tenant", "md5", "message")},
-        **{"instance": "i", "run": RUN, "serial": 7, "verb": "apply", "type": "ping", "module": hosts.MODULE},
-        **{"version_number": 2, "sha256": DIGEST, "status": "OK", "created": NOW, "updated": NOW, "removed": None},
-        **{"auto_apply": False, "visible": True, "is_admin": False},
+        **dict.fromkeys(("machine", "name", "datastore", "datastore_version", "tenant", "md5", "message"), "x"),
+        "instance": "i",
+        "run": RUN,
+        "serial": 7,
+        "verb": "apply",
+        "type": "ping",
+        "module": hosts.MODULE,
+        "version_number": 2,
+        "sha256": DIGEST,
+        "status": "OK",
+        "created": NOW,
+        "updated": NOW,
+        "removed": None,
+        "auto_apply": False,
+        "visible": True,
+        "is_admin": False,
     }
     if isinstance(changes.get("evidence"), dict):
         evidence.update(changes.pop("evidence"))
