@@ -1,5 +1,6 @@
 """Runs started by `ansible-playbook` itself: from its variables to a planned run, by the same operations as `dbmod`."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,9 +26,7 @@ def plan(here: Context, verb: str, variables: Mapping[str, Any]) -> str:
     here = msgspec.structs.replace(here, reason=str(given.get("reason", "")))
     planned = PLANNERS[verb](here, given, _allowed_hosts(variables))
     if planned.run is None:
-        raise errors.Refused(
-            "Nothing to do.", details={skipped.instance: skipped.why for skipped in planned.skipped}
-        )
+        raise errors.Refused("Nothing to do.", details={skipped.instance: skipped.why for skipped in planned.skipped})
     return planned.run.id
 
 
@@ -93,9 +92,9 @@ def _selection(given: Mapping[str, Any], hosts: tuple[str, ...]) -> Selection:
 
 def _pace(given: Mapping[str, Any]) -> Pace:
     return Pace(
-        batch_size=int(_number(given, "batch_size", 0)) if "batch_size" in given else None,
+        batch_size=_whole(given, "batch_size", 0) if "batch_size" in given else None,
         delay_seconds=_number(given, "delay", operations.DEFAULT_DELAY_SECONDS),
-        max_errors=int(_number(given, "max_errors", 0)),
+        max_errors=_whole(given, "max_errors", 0),
     )
 
 
@@ -124,6 +123,16 @@ def _boolean(given: Mapping[str, Any], name: str) -> bool:
 
 def _number(given: Mapping[str, Any], name: str, default: float) -> float:
     try:
-        return float(given.get(name, default))
-    except (TypeError, ValueError):
-        raise errors.BadInput(f"The variable `{name}` must be a number, not {given[name]!r}.") from None
+        number = float(given.get(name, default))
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise errors.BadInput(f"The variable `{name}` must be a number, not {given[name]!r}.")
+    return number
+
+
+def _whole(given: Mapping[str, Any], name: str, default: int) -> int:
+    number = _number(given, name, default)
+    if not number.is_integer():
+        raise errors.BadInput(f"The variable `{name}` must be a whole number, not {given[name]!r}.")
+    return int(number)

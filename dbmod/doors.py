@@ -19,6 +19,7 @@ from dbmod.store.interface import Tables
 
 BATCH_POLL_SECONDS = 0.25
 INTERPRETER = "ansible_python_interpreter"
+HOST_LOST = "the host was lost"
 HOST_VARIABLES = (
     "dbmod_id",
     "dbmod_host_home",
@@ -89,7 +90,7 @@ def gate(here: Context, run_id: str, hosts: Sequence[str], instance_ids: Sequenc
     Returns  {"stop": bool, "why": str, "batch": number, "hosts": [inventory names]}
     """
     tables = here.store.snapshot()
-    run = ledger.open_run(tables, run_id) if (found := tables.get(Run, run_id)) is None else found
+    run = tables.get(Run, run_id) or ledger.open_run(tables, run_id)
     wanted = set(instance_ids)
     numbers = [one.batch for one in tables.find(Attempt, run_id=run_id) if one.instance_id in wanted and one.batch > 0]
     batch = min(numbers, default=0)
@@ -108,13 +109,10 @@ def record_modules(here: Context, run_id: str, found: Mapping[str, Any]) -> Answ
     Returns  {"failed_hosts": inventory names that failed so far, "lines": [{instance, state, message}]}
     """
     failpoint("before_record")
-    tables = here.store.snapshot()
-    host_names = inventory.host_names(tables.find(Instance, deleted_at=None))
-    ids = {host: instance_id for instance_id, host in host_names.items()}
     outcomes = [
         msgspec.convert(plain(value["outcome"]), Outcome)
-        for host, value in found.items()
-        if host in ids and isinstance(value, Mapping) and isinstance(value.get("outcome"), Mapping)
+        for value in found.values()  # by the id in it: an instance may have got another name since the run began
+        if isinstance(value, Mapping) and isinstance(value.get("outcome"), Mapping)
     ]
     with here.store.transaction(holder=run_id) as tables:
         run = ledger.open_run(tables, run_id)
@@ -127,19 +125,20 @@ def record_modules(here: Context, run_id: str, found: Mapping[str, Any]) -> Answ
 def record_instances(here: Context, run_id: str, *, status: str, hosts: Mapping[str, Mapping[str, Any]]) -> Answer:
     """Write what became of the instances that the run claims.
 
-    hosts  inventory host → {"failure": text, "facts": {…}}, see `instance_report`
+    hosts  inventory host → {"id", "failure", "facts"}, see `instance_report`; a claimed instance without one has failed
     """
+    told = {str(value["id"]): value for value in hosts.values()}
     with here.store.transaction(holder=run_id) as tables:
         run = ledger.open_run(tables, run_id)
-        host_names = inventory.host_names(tables.find(Instance, deleted_at=None))
-        ids = {host: instance_id for instance_id, host in host_names.items()}
-        faults = {ids[host]: str(value["failure"]) for host, value in hosts.items() if value["failure"]}
-        facts = {ids[host]: plain(value["facts"]) for host, value in hosts.items() if host in ids}
+        claimed = [one.instance_id for one in tables.find(Attempt, run_id=run_id, batch=0)]
+        faults = {one: str(told[one]["failure"]) if one in told else HOST_LOST for one in claimed}
+        facts = {one: plain(told[one]["facts"]) for one in claimed if one in told}
         fleet.record(tables, run, status="DELETED" if status == "DELETED" else "ACTIVE", faults=faults, facts=facts)
         closed = [one for one in tables.find(Attempt, run_id=run_id, batch=0) if one.state != "planned"]
         _close_when_done(tables, run_id)
     answer = _told(here, run_id, closed)
-    return answer | {"failed_hosts": [host_names[one.instance_id] for one in closed if one.state == "error"]}
+    failed = {one.instance_id for one in closed if one.state == "error"}
+    return answer | {"failed_hosts": [host for host, value in hosts.items() if value["id"] in failed]}
 
 
 def plain(value: Any) -> Any:
@@ -201,8 +200,12 @@ def instance_report(variables: Mapping[str, Any], *, reached: bool) -> dict[str,
     """
     failure = str(variables.get("instance_failure") or "")
     if not failure and not reached:
-        failure = "the host was lost"
-    return {"failure": plain(failure), "facts": plain(variables.get("instance_facts") or {})}
+        failure = HOST_LOST
+    return {
+        "id": plain(variables.get("dbmod_id", "")),
+        "failure": plain(failure),
+        "facts": plain(variables.get("instance_facts") or {}),
+    }
 
 
 def _unique(values: Iterable[str]) -> list[str]:

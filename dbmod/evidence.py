@@ -38,7 +38,7 @@ def judge(attempt: Attempt, run: Run, outcome: Outcome | None, *, at: datetime) 
         return REPLACE(
             attempt, state="skipped", status=result.status, message=result.message, changed=result.changed, ended_at=at
         )
-    if not is_proven(attempt, run, result.evidence) or result.evidence.status != result.status:
+    if not is_proven(attempt, run, result.evidence, status=result.status):
         state = "error" if result.status == "ERROR" and result.evidence is None else "unknown"
         return REPLACE(attempt, state=state, status=result.status, message=result.message, ended_at=at)
     return REPLACE(
@@ -52,9 +52,9 @@ def judge(attempt: Attempt, run: Run, outcome: Outcome | None, *, at: datetime) 
     )
 
 
-def is_proven(attempt: Attempt, run: Run, evidence: Evidence | None) -> bool:
-    """Tell whether the host's result is about this very attempt."""
-    if evidence is None:
+def is_proven(attempt: Attempt, run: Run, evidence: Evidence | None, *, status: str) -> bool:
+    """Tell whether the host's result is about this very attempt, and says what the host said: *status*."""
+    if evidence is None or evidence.status != status:
         return False
     named = (evidence.run, evidence.serial, evidence.instance, evidence.module)
     if named != (run.id, run.serial, attempt.instance_id, attempt.module_id):

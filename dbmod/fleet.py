@@ -13,6 +13,7 @@ from dbmod.records import Attempt, Cluster, Instance, InstanceStatus, Module, Ru
 from dbmod.store.interface import Tables
 
 REPLACE = msgspec.structs.replace
+FACTS = ("address", "port", "server_id", "volume_id", "host_keys")  # what a provider may find out
 TASKS = {
     "create": ("BUILDING", "Building the initial cluster."),
     "grow": ("GROWING_CLUSTER", "Increasing cluster size."),
@@ -199,16 +200,14 @@ def record(
     facts   instance id → address, port, server_id, volume_id, host_keys as the provider found them
     """
     now = clock.now()
-    claims = [
-        claim for claim in tables.find(Attempt, run_id=run.id, module_id="") if claim.state == "planned"
-    ]
+    claims = [claim for claim in tables.find(Attempt, run_id=run.id, module_id="") if claim.state == "planned"]
     changed = []
     for claim in claims:
         instance = tables.get(Instance, claim.instance_id)
         if instance is None:
             continue
         fault = faults.get(instance.id, "")
-        known = {key: value for key, value in facts.get(instance.id, {}).items() if key in instance.__struct_fields__}
+        known = _checked_facts(instance, facts.get(instance.id, {}))
         changed.append(
             REPLACE(
                 instance,
@@ -227,6 +226,16 @@ def record(
     if run.cluster_id:
         _record_cluster(tables, run)
     return changed
+
+
+def _checked_facts(instance: Instance, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Take what a provider may say about an instance. Ansible gives numbers as text; the ledger reads no such port."""
+    told = {name: facts[name] for name in FACTS if name in facts}
+    try:
+        checked = msgspec.convert(msgspec.to_builtins(instance) | told, Instance, strict=False)
+    except msgspec.ValidationError as error:
+        raise errors.InternalError(f"The provider '{instance.provider}' told what cannot be: {error}") from error
+    return {name: getattr(checked, name) for name in told}
 
 
 def members_of(tables: Tables, cluster_id: str) -> list[Instance]:
@@ -301,16 +310,16 @@ def _modules_for(
     return planning.in_order({module.id: module for module in [*requested, *unasked]}.values())
 
 
-def _plan_members(
-    tables: Tables, context: Context, cluster: Cluster, members: Sequence[Member], *, verb: str
-) -> Run:
+def _plan_members(tables: Tables, context: Context, cluster: Cluster, members: Sequence[Member], *, verb: str) -> Run:
+    # an admin may grow any tenant's cluster
+    as_its_tenant = REPLACE(context, actor=REPLACE(context.actor, tenant=cluster.tenant))
     taken = [_member_number(one.name) for one in tables.find(Instance, cluster_id=cluster.id)]
     first = max(taken, default=0) + 1
     built: dict[str, tuple[Instance, list[Module]]] = {}
     for number, member in enumerate(members, start=first):
         instance, modules = _new_instance(
             tables,
-            context,
+            as_its_tenant,
             member,
             name=f"{cluster.name}-member-{number}",
             datastore=cluster.datastore,
@@ -396,9 +405,7 @@ def _idle_cluster(tables: Tables, context: Context, reference: str) -> Cluster:
 
 def _set_task(tables: Tables, cluster: Cluster, verb: str) -> None:
     task_name, task_description = TASKS[verb]
-    tables.put(
-        REPLACE(cluster, task_name=task_name, task_description=task_description, updated_at=clock.now())
-    )
+    tables.put(REPLACE(cluster, task_name=task_name, task_description=task_description, updated_at=clock.now()))
 
 
 def _record_cluster(tables: Tables, run: Run) -> None:

@@ -28,6 +28,7 @@ VERBS: dict[str, transport.Verb] = {
 }
 DEFAULT_INTERPRETER = "/usr/bin/python3"
 TROUBLE_LIMIT = 500
+FILE_NAME_LIMIT_BYTES = 255
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,7 +161,8 @@ def _keep(directory: Path, prefix: str, module: Module, contents: bytes, *, acto
     if module.is_admin and not actor.admin:
         contents = f"Must be admin to retrieve contents for module {module.name}".encode()
     stem = f"{prefix}{module.name}_{module.datastore or 'all'}_{module.datastore_version or 'all'}"
-    if not names.is_valid_name(stem) or stem in taken:
+    is_long = len(f"{stem}.dat{durable.NEW}".encode()) > FILE_NAME_LIMIT_BYTES
+    if is_long or not names.is_valid_name(stem) or stem in taken:
         stem = f"{prefix}{module.id}_{module.datastore or 'all'}_{module.datastore_version or 'all'}"
     taken.add(stem)
     path = directory / f"{stem}.dat"

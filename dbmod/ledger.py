@@ -232,9 +232,7 @@ def _close_question(
     return attempts, rows
 
 
-def _answer(
-    asked: Attempt, module: Module, row: Row | None, result: Result | None, correction: str
-) -> Attempt:
+def _answer(asked: Attempt, module: Module, row: Row | None, result: Result | None, correction: str) -> Attempt:
     found = result.evidence if result else None
     return REPLACE(
         asked,
@@ -276,7 +274,8 @@ def _abandon_rest(tables: Tables, run: Run, *, at: datetime) -> list[Attempt]:
     for attempt in left:
         if attempt.batch == 0:
             _give_up_instance(tables, run, attempt.instance_id)
-    cluster = tables.get(Cluster, run.cluster_id) if run.cluster_id else None
+    claims = any(attempt.batch == 0 for attempt in left)  # without any, the cluster's task is already another run's
+    cluster = tables.get(Cluster, run.cluster_id) if run.cluster_id and claims else None
     if cluster and cluster.task_name != IDLE[0]:
         task_name, task_description = IDLE
         tables.put(REPLACE(cluster, task_name=task_name, task_description=task_description, updated_at=at))

@@ -133,15 +133,16 @@ def start(place: Place, server: Server, *, check: bool = False) -> bool:
         raise errors.Failed(f"port {place.port} of {place.address} is taken by another program")
     if check:
         return True
+    said_before = place.log.stat().st_size if place.log.exists() else 0
     process = _spawn(place, [program, *server.arguments])
     _write_pid(place, process.pid)
     deadline = time.monotonic() + server.start_seconds
     while not is_listening(place.address, place.port):
         if process.poll() is not None:
-            raise errors.Failed(f"{server.title} ended with {process.returncode} while starting: {log_tail(place)}")
+            raise errors.Failed(f"{server.title} ended with {process.returncode} while starting: {_said(place, said_before)}")
         if time.monotonic() > deadline:
             stop(place, server)
-            raise errors.Failed(f"{server.title} does not answer after {server.start_seconds:g} s: {log_tail(place)}")
+            raise errors.Failed(f"{server.title} does not answer after {server.start_seconds:g} s: {_said(place, said_before)}")
         time.sleep(POLL_SECONDS)
     return True
 
@@ -212,13 +213,10 @@ def remove(place: Place, *, check: bool = False) -> bool:
     return True
 
 
-def log_tail(place: Place) -> str:
-    """Give the last lines of the server's log as one line."""
-    try:
-        with place.log.open("rb") as log:
-            log.seek(max(0, place.log.stat().st_size - 4096))
-            text = log.read().decode(errors="replace")
-    except OSError as error:
-        return f"no log ({error.strerror})"
+def _said(place: Place, offset: int) -> str:
+    """Give the last lines that the server wrote to its log after *offset*, as one line."""
+    with place.log.open("rb") as log:
+        log.seek(max(offset, place.log.stat().st_size - 4096))
+        text = log.read().decode(errors="replace")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return " | ".join(lines[-LOG_LINES:]) or "its log is empty"
+    return " | ".join(lines[-LOG_LINES:]) or "it wrote nothing to its log"

@@ -258,9 +258,7 @@ def _ready(
                     details={"fault": instance.fault} if instance.fault else None,
                     next_step=f"dbmod show {instance.name}",
                 )
-            planning.refuse_misfits(
-                modules, datastore=instance.datastore, datastore_version=instance.datastore_version
-            )
+            planning.refuse_misfits(modules, datastore=instance.datastore, datastore_version=instance.datastore_version)
             planning.refuse_unmet_needs(needs, providers.offers(instance.provider), provider=instance.provider)
         except errors.Refused as refusal:
             if selection.is_one:
@@ -307,7 +305,8 @@ def _default_batch_size(work: Sequence[Work], context: Context) -> int:
     used = {item.module.type for item in work if item.module}
     if any(types[name].declares.restarts for name in used if name in types):
         return 1
-    return DEFAULT_BATCH_SIZE if context.actor.admin else min(DEFAULT_BATCH_SIZE, context.settings.tenant_batch_size_limit)
+    limit = DEFAULT_BATCH_SIZE if context.actor.admin else context.settings.tenant_batch_size_limit
+    return min(DEFAULT_BATCH_SIZE, limit)
 
 
 def _refuse_haste(context: Context, pace: Pace) -> None:

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shlex
 import shutil
 import socket
 from collections.abc import Iterable
@@ -134,7 +135,10 @@ def check_room(settings: config.Settings, volume_gb: int) -> int:
     if free < volume_gb * GIB:
         raise errors.Refused(
             f"no room for a volume of {volume_gb} GB below {settings.local_path}",
-            details={"free": f"{free / GIB:.1f} GB", "note": "the local provider looks for room, it does not reserve it"},
+            details={
+                "free": f"{free / GIB:.1f} GB",
+                "note": "the local provider looks for room, it does not reserve it",
+            },
             next_step="free some space, ask for a smaller --size, or set local_directory to another disk",
         )
     return free
@@ -162,7 +166,7 @@ def connect_hint(instance: Instance) -> str:
         "client": Path(client).name if client else datastore.clients[0],
         "address": instance.address,
         "port": str(instance.port),
-        "directory": str(directory(instance) or ""),
+        "directory": shlex.quote(str(directory(instance) or "")),
     }
     text = datastore.connect_cluster if instance.cluster_id and datastore.connect_cluster else datastore.connect
     for name, value in values.items():

@@ -121,15 +121,16 @@ def change(
     with store.transaction(holder="module-update") as tables:
         before = lookup.module(tables, reference, actor=actor)
         if before.is_admin and not actor.admin:
-            raise errors.Refused(
-                "You must be admin to update a module with these options. (Module is an admin module)"
-            )
+            raise errors.Refused("You must be admin to update a module with these options. (Module is an admin module)")
         after = _changed(before, asked, actor=actor)
         _refuse_bad_fields(after.name, after.description, after.apply_order)
         module_type = module_types.find(settings, after.type)
-        datastore, version = _datastore_of(after.datastore, after.datastore_version)
-        after = msgspec.structs.replace(after, datastore=datastore, datastore_version=version)
+        if (after.datastore, after.datastore_version) != (before.datastore, before.datastore_version):
+            datastore, version = _datastore_of(after.datastore, after.datastore_version)
+            after = msgspec.structs.replace(after, datastore=datastore, datastore_version=version)
         _refuse_admin_options(_as_request(after, asked), actor=actor, action="update")
+        if after.full_access and (options := _admin_options(_as_request(after, asked))):
+            raise errors.Refused(f"Cannot make module full access: ({', '.join(options)})")
         if contents is not None:
             _refuse_bad_contents(module_type, contents, settings=settings, validate=validate)
             after = _with_contents(after, contents, author=actor.name)
@@ -151,9 +152,8 @@ def delete(store: Store, reference: str, *, actor: Actor, force: bool) -> Module
     with store.transaction(holder="module-delete") as tables:
         module = lookup.module(tables, reference, actor=actor)
         if module.is_admin and not actor.admin:
-            raise errors.Refused(
-                "You must be admin to delete a module with these options. (Module is an admin module)"
-            )
+            raise errors.Refused("You must be admin to delete a module with these options. (Module is an admin module)")
+        _refuse_admin_options(_as_request(module, Change()), actor=actor, action="delete")
         holding = holders(tables, module)
         if holding and not module.live_update:
             raise errors.Refused(GUARD, details=_where(module, holding))
@@ -251,6 +251,8 @@ def _datastore_of(datastore: str | None, version: str | None) -> tuple[str | Non
 def _refuse_bad_contents(
     module_type: module_types.ModuleType, contents: bytes, *, settings: config.Settings, validate: bool
 ) -> None:
+    if not contents:
+        raise errors.BadInput("The contents must hold some data")
     if len(contents) > settings.contents_limit_bytes:
         raise errors.BadInput(
             f"The contents are too large: {len(contents)} bytes, the limit is {settings.contents_limit_bytes}.",
@@ -260,8 +262,8 @@ def _refuse_bad_contents(
         module_types.validate(module_type, contents)
 
 
-def _refuse_admin_options(request: Request, *, actor: Actor, action: str) -> None:
-    options = [
+def _admin_options(request: Request) -> list[str]:
+    return [
         text
         for given, text in (
             (request.all_tenants, "Tenant: all"),
@@ -271,6 +273,10 @@ def _refuse_admin_options(request: Request, *, actor: Actor, action: str) -> Non
         )
         if given
     ]
+
+
+def _refuse_admin_options(request: Request, *, actor: Actor, action: str) -> None:
+    options = _admin_options(request)
     if request.full_access and options:
         raise errors.Refused(f"Cannot make module full access: ({', '.join(options)})")
     if request.full_access is not None:

@@ -7,6 +7,7 @@ The answer is whatever the host printed; in it `dbmod-started <run>`, a `dbmod-r
 
 import functools
 import hashlib
+import json
 import shlex
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -121,13 +122,16 @@ def frame(request: Request, sources: Mapping[str, str], contents: Sequence[bytes
     sizes = [len(data) for data in contents] or [0] * len(request.modules)
     kit = _kit()
     types = [(name, source.encode()) for name, source in sources.items()]
-    header = msgspec.to_builtins(request)
+    header = msgspec.structs.asdict(request)
+    header["modules"] = [msgspec.structs.asdict(module) for module in request.modules]
+    header["failpoint"] = request.failpoint and msgspec.structs.asdict(request.failpoint)
     header["facts"] = {name: header.pop(name) for name in ("datastore", "datastore_version", "directory", "port")}
     header["kit"] = [(name, len(source)) for name, source in kit]
     header["types"] = [(name, len(source)) for name, source in types]
     for module, size in zip(header["modules"], sizes, strict=True):
         module["size_bytes"] = size
-    loader, head = _source("loader"), msgspec.json.encode(header)
+    loader = _source("loader")
+    head = json.dumps(header).encode()  # takes Ansible's tagged strings too, which msgspec refuses
     pieces = [b"%d\n" % len(loader), loader, b"%d\n" % len(head), head]
     return b"".join([*pieces, *(source for _, source in kit), *(source for _, source in types), *contents])
 

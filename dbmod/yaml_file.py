@@ -19,10 +19,10 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent):
-            raise yaml.MarkedYAMLError(problem="aliases are not allowed", problem_mark=event.start_mark)
+            raise _refusal("aliases are not allowed", event.start_mark)
         self.depth += 1
         if self.depth > DEPTH_LIMIT:
-            raise yaml.MarkedYAMLError(problem=f"nested deeper than {DEPTH_LIMIT}", problem_mark=event.start_mark)
+            raise _refusal(f"nested deeper than {DEPTH_LIMIT}", event.start_mark)
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -32,9 +32,9 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str | int | float | bool):
-                raise yaml.MarkedYAMLError(problem="a key must be text or a number", problem_mark=key_node.start_mark)
+                raise _refusal("a key must be text or a number", key_node.start_mark)
             if key in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key {key!r} is twice here", problem_mark=key_node.start_mark)
+                raise _refusal(f"the key {key!r} is twice here", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -57,5 +57,21 @@ def read(path: Path) -> Any:
         mark = error.problem_mark or error.context_mark
         where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
         raise errors.BadInput(f"{path}:{where} {error.problem or error.context}") from error
+    except yaml.reader.ReaderError as error:
+        line, column = _place(data, error)
+        raise errors.BadInput(f"{path}: line {line}, column {column}: {error.reason}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise errors.BadInput(f"{path}: not YAML: {type(error).__name__}") from error
+
+
+def _refusal(problem: str, mark: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+
+
+def _place(data: bytes, error: yaml.reader.ReaderError) -> tuple[int, int]:
+    """Give line and column of bytes that are no text. The position counts characters where they were decoded."""
+    if error.encoding == "unicode":
+        before = data.decode(errors="replace")[: error.position]
+    else:
+        before = data[: error.position].decode(errors="replace")
+    return before.count("\n") + 1, len(before) - before.rfind("\n")

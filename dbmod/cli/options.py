@@ -7,7 +7,7 @@ from typing import Any, Concatenate, ParamSpec
 import click
 import msgspec
 
-from dbmod import config, errors, identity, ledger, store
+from dbmod import config, errors, identity, ledger, operations, store
 from dbmod.cli import complete, output
 from dbmod.operations import DEFAULT_BATCH_SIZE, DEFAULT_DELAY_SECONDS, Context, Pace, Selection
 
@@ -229,6 +229,12 @@ def named_or_several(names: tuple[str, ...], several: Selection, *, what: str) -
             next_step=f"dbmod {what} --help",
         )
     return Selection(instance=names[0]), names[1:]
+
+
+def refuse_no_match(context: Context, selection: Selection) -> None:
+    """Refuse a selection that names nothing: a slip of the pen must not look like work done. An empty fleet may be."""
+    if not selection.all and not operations.select(context.store.snapshot(), selection, actor=context.actor):
+        raise errors.BadInput("No instance matches the selection.", next_step="dbmod list --include_clustered")
 
 
 def _known(asked: tuple[str, ...], columns: tuple[str, ...]) -> tuple[str, ...]:

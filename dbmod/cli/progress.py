@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from dbmod import ledger
 from dbmod.cli import layout, output
 from dbmod.records import Attempt, Run
 
@@ -70,16 +71,22 @@ class Plain(Quiet):
     def __init__(self) -> None:
         self.place = ""
         self.said = ("", "")
+        self.asking = False
+        self.done: set[str] = set()  # hosts of this batch; one that has several modules is told several times
 
     def start(self, run: Run, hosts: Mapping[str, str], attempts: Sequence[Attempt]) -> None:
+        self.asking = run.verb in ledger.ASKING
         output.note(title(run, hosts, attempts))
 
     def batch(self, number: int, of: int, hosts: Sequence[str]) -> None:
         self.place = f"batch {number} of {of}: "
+        self.done.clear()
         output.note(f"{self.place}{_count(len(hosts), 'instance')}")
 
     def host(self, name: str, state: str, message: str) -> None:
-        output.note(f"{self.place}{_told(name, state, message)}")
+        if not (self.asking and name in self.done):  # a question is answered once, whatever the host then lists
+            output.note(f"{self.place}{_told(name, state, message)}")
+        self.done.add(name)
 
     def step(self, name: str, task: str) -> None:
         if not self.place and self.said != (name, task):  # in a batch its hosts say enough
@@ -94,12 +101,15 @@ class Live:
         self.console: Console | None = None
         self.bars: Bars | None = None
         self.bar: TaskID | None = None
+        self.asking = False
+        self.done: set[str] = set()
 
     def start(self, run: Run, hosts: Mapping[str, str], attempts: Sequence[Attempt]) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bars
 
+        self.asking = run.verb in ledger.ASKING
         self.console = Console(stderr=True, highlight=False, markup=False, no_color=not output.has_colour(sys.stderr))
         self.bars = Bars(
             TextColumn("{task.description}", markup=False),
@@ -115,15 +125,18 @@ class Live:
         self._say(title(run, hosts, attempts))
 
     def batch(self, number: int, of: int, hosts: Sequence[str]) -> None:
+        self.done.clear()
         if self.bars and self.bar is not None:
             self.bars.update(
                 self.bar, description=f"batch {number} of {of}", completed=0, total=len(hosts), doing="", refresh=True
             )
 
     def host(self, name: str, state: str, message: str) -> None:
-        self._say(_told(name, state, message), colour=COLOURS.get(state, ""))
+        if not (self.asking and name in self.done):
+            self._say(_told(name, state, message), colour=COLOURS.get(state, ""))
+        self.done.add(name)
         if self.bars and self.bar is not None:
-            self.bars.update(self.bar, advance=1, doing="", refresh=True)
+            self.bars.update(self.bar, completed=len(self.done), doing="", refresh=True)
 
     def step(self, name: str, task: str) -> None:
         if self.bars and self.bar is not None:

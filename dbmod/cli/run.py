@@ -129,6 +129,7 @@ def reconcile(
     if len(names) > 1 or (names and several != Selection()):
         raise errors.BadInput("Name one instance, or choose several by an option.", next_step="dbmod reconcile --help")
     selection = Selection(instance=names[0]) if names else several if several != Selection() else Selection(all=True)
+    options.refuse_no_match(context, selection)
     planned = operations.plan_question(context, "reconcile", selection)
     carry.skipped(planned)
     if planned.run is None:
@@ -220,14 +221,15 @@ def _subject(context: Context, tables: Tables, what: str) -> Mapping[str, str]:
 
 def _tried(tables: Tables, run: Run, attempt: Attempt) -> tuple[Any, ...]:
     instance, module = tables.get(Instance, attempt.instance_id), tables.get(Module, attempt.module_id)
+    asked = run.verb in ledger.ASKING  # a question moves nothing from one version to another
     return (
         clock.seconds(attempt.ended_at or attempt.started_at or run.created_at),
         run.id,
         run.verb,
         instance.name if instance else attempt.instance_id,
         module.name if module else attempt.module_id or None,
-        attempt.from_number,
-        attempt.number or None,
+        None if asked else attempt.from_number,
+        None if asked else attempt.number or None,
         carry.status(attempt),
         attempt.message,
         run.actor,

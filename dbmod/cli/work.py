@@ -38,6 +38,7 @@ def apply(
     view: output.View,
 ) -> int:
     selection, modules = options.named_or_several(names, several, what="module-apply")
+    options.refuse_no_match(context, selection)
     planned = operations.plan_apply(context, selection, [*modules, *further], pace=pace)
     return _show_modules(context, planned, selection, display, view)
 
@@ -68,6 +69,7 @@ def remove(
     modules = [*named, *further]
     if len(modules) != 1:
         raise errors.BadInput("Name one module.", next_step="dbmod module-remove --help")
+    options.refuse_no_match(context, selection)
     planned = operations.plan_remove(context, selection, modules[0], pace=pace)
     if not selection.is_one:
         return _show_modules(context, planned, selection, display, view)
@@ -98,6 +100,7 @@ def query(context: Context, *, names: tuple[str, ...], several: Selection, displ
             "module-query asks about one instance, or those that an option chooses.",
             next_step="dbmod module-query --help",
         )
+    options.refuse_no_match(context, selection)
     outcome = _carried_out(context, operations.plan_question(context, "query", selection), display)
     if outcome is None:
         return 0
@@ -124,10 +127,11 @@ def retrieve(context: Context, *, instance: str, directory: str, prefix: str, di
     if outcome is None:
         return 0
     for attempt in outcome.about_modules:
-        if attempt.state == "ok":
-            output.line(attempt.message)
-        else:
-            output.error([attempt.message or carry.status(attempt)])
+        if attempt.state == "ok" and attempt.message.startswith("/"):
+            name = outcome.modules[attempt.module_id].name
+            output.line(f"Module contents for '{name}' written to '{attempt.message}'")
+        else:  # a secret type keeps no contents on its host, and says so
+            output.note(f"{carry.module_row(outcome, attempt)[1]}: {attempt.message or carry.status(attempt)}")
     carry.complain(outcome)
     return outcome.exit_code
 

@@ -10,10 +10,10 @@ import json
 import os
 import secrets
 import sys
+from typing import Optional
 
 
-def main():
-    # type: () -> None
+def main() -> None:
     request = json.loads(sys.stdin.read())
     try:
         answer = {"changed": write(request["files"], request["password"], request["check"]), "error": ""}
@@ -24,8 +24,7 @@ def main():
     sys.stdout.write(json.dumps(answer) + "\n")
 
 
-def write(files, given, check):
-    # type: (list, str, bool) -> bool
+def write(files: list, given: str, check: bool) -> bool:
     """Write the files that are missing; tell whether any was. One that exists stays: the server may have changed it."""
     missing = [one for one in files if not os.path.lexists(one[0])]
     if check or not missing:
@@ -43,15 +42,13 @@ def write(files, given, check):
     return True
 
 
-def read(path):
-    # type: (str) -> str
+def read(path: str) -> str:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     with os.fdopen(descriptor) as file:
         return file.read().strip()
 
 
-def create(path, data, uid):
-    # type: (str, bytes, object) -> None
+def create(path: str, data: bytes, uid: Optional[int]) -> None:
     """Write a new file, 0600, whole or not at all."""
     fresh = path + ".new"
     if os.path.lexists(fresh):

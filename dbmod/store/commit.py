@@ -93,11 +93,12 @@ def _finish(ledger: Ledger, new: Head, *, before: Head, left: Head) -> None:
 
 def _sweep(ledger: Ledger, committed: Head, kept: tuple[Head, ...]) -> None:
     """Remove what nothing refers to: at once where it was never committed, else when readers had their time."""
-    keep = {ledger.shard(name, stamp).name for head in kept for name, stamp in head.shards.items()}
+    stamps = {item for head in kept for item in head.shards.items()}
+    keep = {heads.file_name(name, stamp) for name, stamp in stamps}
     with contextlib.suppress(OSError):
-        for path in ledger.shards.iterdir():
-            if path.name not in keep and (_is_leftover(path.name, committed) or _is_over(path)):
-                durable.remove(path)
+        for name in set(os.listdir(ledger.shards)) - keep:  # names, not paths: one for each run
+            if _is_leftover(name, committed) or _is_over(ledger.shards / name):
+                durable.remove(ledger.shards / name)
     durable.remove(ledger.head.with_name(ledger.head.name + durable.NEW))
 
 

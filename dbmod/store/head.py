@@ -64,7 +64,11 @@ class Ledger(msgspec.Struct, frozen=True):
         return self.directory / "contents.lock"
 
     def shard(self, name: str, stamp: str) -> Path:
-        return self.shards / f"{name}.{stamp}.json"
+        return self.shards / file_name(name, stamp)
+
+
+def file_name(shard: str, stamp: str) -> str:
+    return f"{shard}.{stamp}.json"
 
 
 def at(home: Path) -> Ledger:

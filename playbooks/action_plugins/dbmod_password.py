@@ -1,7 +1,7 @@
 """dbmod_password: make the files of a server that hold its password, where they are missing.
 
-A password of one server is made on its host. One that the members of a cluster share is made here, kept encrypted in the
-ledger under the cluster's id, and sent on standard input: it is in no argument, variable, event or log.
+A password of one server is made on its host. One that the members of a cluster share is made here, kept encrypted in
+the ledger under the cluster's id, and sent on standard input: it is in no argument, variable, event or log.
 
     shared_by   id of the cluster; empty for a single server
     files       list of {path, text}; the first is the password's own. @password@ and @sha256@ are filled in

@@ -13,7 +13,7 @@ def statements(databases: list[str], users: list[dict[str, str]]) -> str:
         account = f"'{user['name']}'@'%'"
         lines += [
             f"SET @password = QUOTE(CONVERT(x'{user['password'].encode().hex()}' USING utf8mb4));",
-            f"SET @statement = CONCAT(\"CREATE USER IF NOT EXISTS {account} IDENTIFIED BY \", @password);",
+            f'SET @statement = CONCAT("CREATE USER IF NOT EXISTS {account} IDENTIFIED BY ", @password);',
             "PREPARE made FROM @statement;",
             "EXECUTE made;",
             "DEALLOCATE PREPARE made;",

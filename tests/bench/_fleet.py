@@ -3,6 +3,8 @@
 import time
 from pathlib import Path
 
+import msgspec
+
 from dbmod import clock, config, identity, ids, ledger, planning, registry, store, transport
 from dbmod.evidence import Outcome
 from dbmod.operations import Context
@@ -34,6 +36,15 @@ def fill(home: Path, *, instances: int, modules: int) -> Context:
         run = plan(here, fleet, module)
         record(here, run, [answer(run, one, module) for one in fleet])
     return here
+
+
+def add_hosts(here: Context, directory: Path, count: int) -> None:
+    """Add instances that really have a place on this machine, so that modules can be applied to them."""
+    with here.store.transaction(holder="bench") as tables:
+        for number in range(count):
+            place = directory / f"db-{number}"
+            place.mkdir()
+            tables.put(msgspec.structs.replace(instance(number), provider_facts={"directory": str(place)}))
 
 
 def add_batch(here: Context, size: int) -> None:

@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def _recorder(home: Path) -> Callable[[], None]:
-    code = f"from pathlib import Path; from tests.bench import _fleet; _fleet.record_batch(_fleet.context(Path({str(home)!r})))"
+    code = f"from pathlib import Path; from tests.bench._fleet import *; record_batch(context(Path({str(home)!r})))"
     return _measure.command([sys.executable, "-c", code], {"PYTHONPATH": "."})
 
 

@@ -1,10 +1,9 @@
-"""The host's side under real faults: any bytes, kills, full disks, hanging and flooding types, damaged and forged files."""
+"""The host's side under real faults: any bytes, kills, full disks, hanging types, damaged and forged files."""
 
 import hashlib
 import json
 import os
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -13,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from dbmod import transport
@@ -84,11 +84,12 @@ def test_several_modules_arrive_in_order_and_one_failure_stops_none(host: hosts.
 
 def test_controller_needs_little_memory_for_large_contents(host: hosts.Host, figure: Figure) -> None:
     code = (
-        "import os, resource, sys; from dbmod import transport; from tests import hosts;"
-        "base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; data = bytes(64 << 20);"
+        "import re; from dbmod import transport; from tests import hosts;"
+        "peak = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]);"
+        "base = peak(); data = b'x' * (64 << 20);"
         "request = transport.Request(run='r', serial=1, verb='apply', home='/h', instance='i',"
         " modules=(hosts.module('ping', data),)); frame = transport.frame(request, {}, [data]);"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base, len(frame) - len(data) < 1 << 20)"
+        "print(peak() - base, len(frame) - len(data) < 1 << 20)"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     grown_kib, is_raw = ended.stdout.split()
@@ -114,28 +115,18 @@ def test_a_request_cut_short_starts_nothing(host: hosts.Host) -> None:
         assert not host.home.exists(), length
 
 
-def limits() -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (16 * MIB, 16 * MIB))
-
-
 def test_every_file_is_private_from_its_first_instant(host: hosts.Host, tmp_path: Path, figure: Figure) -> None:
     frame = transport.frame(host.request("apply", hosts.module("ping", V1)), host.sources, [V1])
     trace = tmp_path / "trace"
     calls = "trace=open,openat,creat,mkdir,mkdirat,chmod,fchmod,fchmodat,rename,renameat,renameat2,link,linkat"
-    for _ in range(2):
-        command = ["strace", "-f", "-o", str(trace), "-e", calls, "/bin/sh", "-c", transport.command(host.python)]
-        subprocess.run(
-            command, input=frame, capture_output=True, check=True, env=host.environment(), umask=0, preexec_fn=limits
-        )
-        lines = trace.read_text().splitlines()
-        if any("O_CREAT" in line for line in lines):
-            break
-        shutil.rmtree(host.home)
+    command = ["strace", "-f", "-o", str(trace), "-e", calls, "/bin/sh", "-c", transport.command(host.python)]
+    subprocess.run(command, input=frame, capture_output=True, check=True, env=host.environment(), umask=0)
+    lines = trace.read_text().splitlines()
     created = [line for line in lines if "O_CREAT" in line and "/dev/null" not in line]
     folders = [line for line in lines if "mkdir" in line]
     assert len(created) == 2 and len(folders) == 6
-    assert all(line.split(" = ")[0].endswith("0600)") and "O_EXCL" in line for line in created)
-    assert all(line.split(" = ")[0].endswith("0700)") for line in folders)
+    assert all(line.rpartition(" = ")[0].rstrip().endswith("0600)") and "O_EXCL" in line for line in created)
+    assert all(line.rpartition(" = ")[0].rstrip().endswith("0700)") for line in folders)
     assert [line for line in lines if "chmod" in line] == []
     names = re.findall(r'rename\w*\([^"]*"([^"]*)"[^"]*"([^"]*)"', "\n".join(lines))
     assert names == [(".contents.dat.new", "contents.dat"), (".result.json.new", "result.json")]
@@ -144,21 +135,15 @@ def test_every_file_is_private_from_its_first_instant(host: hosts.Host, tmp_path
     figure("R17", "host: 2 of 2 files created 0600 and 6 of 6 folders 0700 under umask 0, by strace")
 
 
-RAISED = (
-    "ValueError(CANARY)",
-    "OSError(5, CANARY)",
-    "KeyError(CANARY)",
-    "SystemExit(CANARY)",
-    "KeyboardInterrupt(CANARY)",
-)
+KINDS = ("ValueError", "RuntimeError", "KeyError", "SystemExit", "KeyboardInterrupt")
 
 
 @pytest.mark.parametrize("verb", ["validate", "apply", "remove", "query"])
 def test_a_failing_type_tells_its_kind_and_not_its_data(host: hosts.Host, verb: str, figure: Figure) -> None:
     good = ACCEPT + "\ndef query(host):\n    return ''\n"
     heads = {"validate": "(contents):", "apply": "(contents, host):", "remove": "(contents, host):", "query": "(host):"}
-    for number, raised in enumerate(RAISED):
-        inserted = f"\n    CANARY = 'CAN' + 'ARY'; print(CANARY); print(CANARY, file=sys.stderr); raise {raised}"
+    for number, kind in enumerate(KINDS):
+        inserted = f"\n    CANARY = 'CAN' + 'ARY'; print(CANARY); print(CANARY, file=sys.stderr); raise {kind}(CANARY)"
         bad = good.replace(f"def {verb}{heads[verb]}", f"def {verb}{heads[verb]}{inserted}")
         assert bad != good
         send_as(host, good, V1, serial=number)
@@ -167,11 +152,11 @@ def test_a_failing_type_tells_its_kind_and_not_its_data(host: hosts.Host, verb: 
         request = host.request(verbs.get(verb, verb), module, serial=number)  # type: ignore[arg-type]
         sent = host.send(request, [V1] if request.verb == "apply" else [], sources={"mine": bad})
         where = "apply" if verb == "validate" else verb
-        said = f"{raised.partition('(')[0]} in mine's {where}"
+        said = f"{kind} in mine's {where}"
         assert said in (sent.result.message, sent.result.detail)
         assert b"CANARY" not in sent.output + sent.errors
         assert not [path for path in host.home.rglob("*") if path.is_file() and b"CANARY" in path.read_bytes()]
-    figure("R18", f"host, {verb}: 0 hits in {len(RAISED)} exceptions with a canary as text")
+    figure("R18", f"host, {verb}: 0 hits in {len(KINDS)} exceptions with a canary as text")
 
 
 def processes_with(marker: str) -> list[int]:
@@ -219,7 +204,8 @@ def test_a_hanging_type_is_killed_with_all_its_processes(host: hosts.Host, name:
 
 
 def test_a_flood_of_a_gibibyte_reaches_nobody(host: hosts.Host, figure: Figure) -> None:
-    flood = "for _ in range(16384): os.write(1, b'x' * 65536); os.write(2, b'x' * 65536)\nreturn kit.Outcome(False, 'x' * 9**7)"
+    prints = "for _ in range(16384): os.write(1, b'x' * 65536); os.write(2, b'x' * 65536)"
+    flood = prints + "\nreturn kit.Outcome(False, 'x' * 9**7)"
     sent = send_as(host, hosts.type_source(flood), V1)
     assert (sent.result.status, sent.result.message) == ("OK", "x" * 254 + "…")
     assert len(sent.output) < 8192
@@ -262,9 +248,8 @@ def test_a_full_disk_leaves_the_old_contents(host: hosts.Host, small_disk: Path,
     (small_disk / "filler").write_bytes(bytes(MIB - 200_704 - 4096 - free_kib * 1024 - 4096 * 8))
     before = hosts.snapshot(host.home)
     sent = send_as(host, ACCEPT, new, serial=2, run="run-2")
-    message = re.fullmatch(
-        rf"no room for the contents \(needs (\d+) bytes in {host.home}, has (\d+)\)", sent.result.message
-    )
+    pattern = rf"no room for the contents \(needs (\d+) bytes in {host.home}, has (\d+)\)"
+    message = re.fullmatch(pattern, sent.result.message)
     assert message, sent.result.message
     assert int(message[1]) == 216_384 > int(message[2])
     assert {name: seen[:3] for name, seen in hosts.snapshot(host.home).items()} == {
@@ -319,7 +304,7 @@ def kill_at(
     """Send a request and kill the bundle with SIGKILL where the failpoint is."""
     reached = directory / "reached"
     frame = transport.frame(
-        transport.msgspec.structs.replace(request, failpoint=transport.Failpoint(name=failpoint, file=str(reached))),
+        msgspec.structs.replace(request, failpoint=transport.Failpoint(name=failpoint, file=str(reached))),
         host.sources,
         [contents] if request.verb == "apply" else [],
     )
@@ -424,38 +409,32 @@ def test_an_instance_that_another_run_works_on_is_busy(host: hosts.Host) -> None
 
 def damage(folder: Path, name: str) -> None:
     """Do to a module's folder what an administrator, a cloned image or an intruder would."""
-    contents, result = folder / "contents.dat", folder / "result.json"
-    if name in ("symbolic link", "hard link", "directory"):
-        kept = folder.parent / "elsewhere"
-        shutil.copy(contents, kept)
-        contents.unlink()
-    if name == "changed":
-        contents.write_bytes(b"message=forged\n")
-    elif name == "truncated":
-        contents.write_bytes(b"")
-    elif name == "deleted":
-        contents.unlink()
-    elif name == "symbolic link":
-        contents.symlink_to(kept)
-    elif name == "hard link":
-        contents.hardlink_to(kept)
-    elif name == "directory":
-        contents.mkdir()
-    elif name == "mode":
-        contents.chmod(0o644)
-    elif name == "result cut":
-        result.write_bytes(result.read_bytes()[:-20])
-    elif name == "result deep":
-        result.write_text("[" * 60_000)
-    elif name == "result large":
-        result.write_bytes(bytes(MIB))
-    elif name == "result a link":
-        result.rename(folder.parent / "result")
-        result.symlink_to(folder.parent / "result")
-    elif name in FORGED:
+    contents, result, elsewhere = folder / "contents.dat", folder / "result.json", folder.parent / "elsewhere"
+    if name in FORGED:
         result.write_text(json.dumps({**json.loads(result.read_text()), **FORGED[name]}))
+        return
+    damaged = result if name.startswith("result") else contents
+    shutil.copy(damaged, elsewhere)
+    DAMAGES[name](damaged, elsewhere)
 
 
+def replace_by(make: Callable[[Path, Path], object]) -> Callable[[Path, Path], object]:
+    return lambda path, elsewhere: (path.unlink(), make(path, elsewhere))
+
+
+DAMAGES: dict[str, Callable[[Path, Path], object]] = {
+    "changed": lambda path, _: path.write_bytes(b"message=forged\n"),
+    "truncated": lambda path, _: path.write_bytes(b""),
+    "deleted": lambda path, _: path.unlink(),
+    "symbolic link": replace_by(Path.symlink_to),
+    "hard link": replace_by(Path.hardlink_to),
+    "directory": replace_by(lambda path, _: path.mkdir()),
+    "mode": lambda path, _: path.chmod(0o644),
+    "result cut": lambda path, _: path.write_bytes(path.read_bytes()[:-20]),
+    "result deep": lambda path, _: path.write_text("[" * 60_000),
+    "result large": lambda path, _: path.write_bytes(bytes(MIB)),
+    "result a link": replace_by(Path.symlink_to),
+}
 FORGED: dict[str, dict[str, object]] = {
     "another instance": {"instance": "other"},
     "another machine": {"machine": "0" * 32},
@@ -496,7 +475,7 @@ def test_damage_is_seen_named_and_keeps_to_its_module(host: hosts.Host, name: st
     if DAMAGED[name][0] == "unknown":
         assert results[hosts.MODULE].evidence is None
     assert hosts.snapshot(host.home) == before
-    if name != "directory":
+    if name != "directory":  # somebody put that there: it is theirs to take away
         healed = host.apply("ping", V1, serial=9).result
         assert (healed.status, healed.message) == ("OK", "Module.V1")
         assert host.look("query", "ping").result.note == ""

@@ -1,0 +1,120 @@
+"""A fleet of real servers on this machine, for the tests of the provider `local`."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dbmod import config, fleet, identity, local_servers, providers, runner, store
+from dbmod.operations import Context
+from dbmod.records import Attempt, Instance, Run
+
+PORTS_EACH = 20
+STOPPER = local_servers.Server(
+    title="a test's server",
+    programs=("redis-server", "valkey-server", "mariadbd", "mysqld"),
+    arguments=(),
+    package="",
+    start_seconds=1,
+    stop_seconds=1,
+)
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def start(self, run: Run, hosts: Mapping[str, str], attempts: Sequence[Attempt]) -> None: ...
+
+    def batch(self, number: int, of: int, hosts: Sequence[str]) -> None: ...
+
+    def host(self, name: str, state: str, message: str) -> None: ...
+
+    def step(self, name: str, task: str) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class LocalFleet:
+    """A home with its servers; every command is carried out by its real playbook."""
+
+    def __init__(self, directory: Path) -> None:
+        low = 15100 + os.getpid() % 200 * PORTS_EACH  # test processes side by side get ports of their own
+        self.settings = config.Settings(
+            home=str(directory / "home"),
+            local_directory=str(directory / "servers"),
+            local_ports=f"{low}-{low + PORTS_EACH - 1}",
+        )
+        self.context = Context(
+            store=store.open(self.settings), settings=self.settings, actor=identity.current(self.settings)
+        )
+
+    def carry_out(self, planned: tuple[Any, Run]) -> Run:
+        return runner.carry_out(self.context, planned[1], progress=Silent())
+
+    def create(self, name: str, datastore: str, **more: Any) -> Instance:
+        request = fleet.NewInstance(name=name, member=fleet.Member(flavor="15"), datastore=datastore, **more)
+        self.carry_out(fleet.plan_create(self.context, request))
+        return self.instance(name)
+
+    def instance(self, name: str) -> Instance:
+        [found] = self.context.store.snapshot().find(Instance, name=name, deleted_at=None)
+        return found
+
+    def living(self) -> list[str]:
+        return [one.name for one in self.context.store.snapshot().find(Instance, deleted_at=None)]
+
+    def client(self, instance: Instance, words: str) -> str:
+        """Run the client as `show` tells a person to; give what it prints."""
+        command = f"{providers.connect_hint(instance)} {words}"
+        return subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+@contextmanager
+def opened() -> Iterator[LocalFleet]:
+    """Give an empty fleet, and leave no server behind."""
+    directory = Path(tempfile.mkdtemp(prefix="dbmod-fleet-"))
+    directory.chmod(0o711)  # as root every server has a user of its own, who has to get in
+    fleet_of_test = LocalFleet(directory)
+    try:
+        yield fleet_of_test
+    finally:
+        for instance in fleet_of_test.context.store.snapshot().find(Instance):
+            local_servers.stop(place(instance), STOPPER)
+        shutil.rmtree(directory)
+
+
+def place(instance: Instance) -> local_servers.Place:
+    facts = instance.provider_facts
+    return msgspec.convert(
+        {
+            "directory": Path(str(facts["directory"])),
+            "uid": facts.get("uid"),
+            "address": instance.address,
+            "port": instance.port,
+        },
+        local_servers.Place,
+    )
+
+
+def pids(instance: Instance) -> list[int]:
+    return local_servers.processes(place(instance), STOPPER)
+
+
+@contextmanager
+def settings_changed(fleet_of_test: LocalFleet, **changes: Any) -> Iterator[None]:
+    """Use other settings for a while."""
+    before = fleet_of_test.settings, fleet_of_test.context
+    fleet_of_test.settings = msgspec.structs.replace(fleet_of_test.settings, **changes)
+    fleet_of_test.context = msgspec.structs.replace(fleet_of_test.context, settings=fleet_of_test.settings)
+    try:
+        yield
+    finally:
+        fleet_of_test.settings, fleet_of_test.context = before
