@@ -139,10 +139,14 @@ def start(place: Place, server: Server, *, check: bool = False) -> bool:
     deadline = time.monotonic() + server.start_seconds
     while not is_listening(place.address, place.port):
         if process.poll() is not None:
-            raise errors.Failed(f"{server.title} ended with {process.returncode} while starting: {_said(place, said_before)}")
+            raise errors.Failed(
+                f"{server.title} ended with {process.returncode} while starting: {_said(place, said_before)}"
+            )
         if time.monotonic() > deadline:
             stop(place, server)
-            raise errors.Failed(f"{server.title} does not answer after {server.start_seconds:g} s: {_said(place, said_before)}")
+            raise errors.Failed(
+                f"{server.title} does not answer after {server.start_seconds:g} s: {_said(place, said_before)}"
+            )
         time.sleep(POLL_SECONDS)
     return True
 

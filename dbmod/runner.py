@@ -4,6 +4,7 @@ What happened is read from the ledger, which the playbook itself writes; events 
 """
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,9 +18,11 @@ from typing import Any, Protocol
 
 import msgspec
 
-from dbmod import errors, fleet, inventory, ledger, paths, processes, providers
+from dbmod import errors, fleet, inventory, ledger, paths, processes, providers, vault
+from dbmod.failpoints import failpoint
 from dbmod.operations import Context
 from dbmod.records import Attempt, Instance, Run
+from dbmod.store import durable
 
 PASSED = ("HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "SSH_AUTH_SOCK", "KRB5CCNAME", "KRB5_CONFIG")
 PASSED_PREFIXES = ("DBMOD_", "LC_")
@@ -230,12 +233,14 @@ def _run_playbook(
     )
     if result.rc == 0 or display.failures:
         return ""
-    return display.last_error or f"ansible-playbook ended with {result.rc}"
+    ended = "was killed" if result.rc is None else f"ended with {result.rc}"
+    return display.last_error or f"ansible-playbook {ended}"
 
 
 def _close(context: Context, run: Run, trouble: str) -> Run:
     with context.store.transaction(holder=run.id) as tables:
         closed = ledger.close(tables, run.id, message=trouble)
+    failpoint("after_close")
     context.store.delete_contents(run.id)
     return closed
 
@@ -274,11 +279,10 @@ def _environment(context: Context, directory: Path) -> Iterator[None]:
         if (name in PASSED or name.startswith(PASSED_PREFIXES) or name in context.settings.environment_passed)
         and name not in WITHHELD
     }
-    if "DBMOD_KEY" in before:
-        key = directory / "key"
-        with open(os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(before["DBMOD_KEY"])
-        kept["DBMOD_KEY_COMMAND"] = f"cat {key}"
+    if not vault.is_in_file(context.settings):
+        key = directory / "key"  # read once here, and not once for each host
+        durable.write_file(key, *(f"{one.line}\n".encode() for one in vault.keys(context.settings)))
+        kept["DBMOD_KEY_COMMAND"] = shlex.join(["cat", str(key)])
     kept["DBMOD_HOME"] = str(context.settings.home_path)
     kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), before.get("PATH", os.defpath)])
     kept["ANSIBLE_CONFIG"] = str(paths.content() / "ansible.cfg")

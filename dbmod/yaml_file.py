@@ -27,6 +27,11 @@ class _Loader(yaml.SafeLoader):
         self.depth -= 1
         return node
 
+    def fetch_flow_collection_start(self, TokenClass: Any) -> None:  # noqa: N803  (PyYAML's name)
+        if self.flow_level >= DEPTH_LIMIT:  # here already: the scanner looks 1024 brackets ahead, which takes 90 ms
+            raise _refusal(f"nested deeper than {DEPTH_LIMIT}", self.get_mark())
+        super().fetch_flow_collection_start(TokenClass)
+
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:

@@ -117,7 +117,7 @@ def attempt(of: Run, module: Module, on: Instance, number: int = 1, **changes: A
     return REPLACE(one, **changes)
 
 
-def evidence(attempt: Attempt, run: Run, **changes: Any) -> Evidence:
+def evidence(attempt: Attempt, run: Run, /, **changes: Any) -> Evidence:
     """Give the result.json that the host of *attempt* writes when all goes well."""
     one = Evidence(
         instance=attempt.instance_id,
@@ -146,7 +146,7 @@ def evidence(attempt: Attempt, run: Run, **changes: Any) -> Evidence:
     return REPLACE(one, **changes)
 
 
-def result(evidence: Evidence, **changes: Any) -> Result:
+def result(evidence: Evidence, /, **changes: Any) -> Result:
     """Give the line that goes with a result.json."""
     one = Result(
         module=evidence.module,
@@ -175,7 +175,7 @@ def outcome(on: Instance, answer: Answer, reason: str = "") -> Outcome:
     return Outcome(instance=on.id, answer=answer, reason=reason)
 
 
-def well(attempt: Attempt, run: Run, **changes: Any) -> Outcome:
+def well(attempt: Attempt, run: Run, /, **changes: Any) -> Outcome:
     """Give the outcome of a host that did what one attempt planned; keywords change its result.json."""
     told = result(evidence(attempt, run, **changes))
     return Outcome(instance=attempt.instance_id, answer=answer(told))

@@ -3,8 +3,10 @@
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -140,3 +142,38 @@ def snapshot(directory: Path) -> dict[str, tuple[object, ...]]:
         status = path.lstat()
         found[str(path.relative_to(directory))] = (status.st_ino, status.st_size, status.st_mode, status.st_mtime_ns)
     return found
+
+
+ACCEPT = type_source("return kit.Outcome(False, 'taken')")  # a type that takes any bytes
+
+
+def send_as(host: Host, source: str, contents: bytes, **more: object) -> Sent:
+    """Apply contents with a type written for the test."""
+    request = host.request("apply", module("mine", contents), **more)
+    return host.send(request, [contents], sources={"mine": source})
+
+
+def kill_at(host: Host, failpoint: str, request: transport.Request, contents: bytes, directory: Path) -> Sent:
+    """Send a request and kill the bundle with SIGKILL where the failpoint is."""
+    reached = directory / "reached"
+    frame = transport.frame(
+        msgspec.structs.replace(request, failpoint=transport.Failpoint(name=failpoint, file=str(reached))),
+        host.sources,
+        [contents] if request.verb == "apply" else [],
+    )
+    command = ["/bin/sh", "-c", "exec " + transport.command(host.python)]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=host.environment()
+    )
+    assert process.stdin and process.stdout
+    process.stdin.write(frame)
+    process.stdin.close()
+    deadline = time.monotonic() + 20
+    while not (reached.exists() and reached.read_text()):
+        assert time.monotonic() < deadline, f"{failpoint} was never reached"
+        time.sleep(0.005)
+    os.kill(int(reached.read_text()), signal.SIGKILL)
+    output = process.stdout.read()
+    process.wait(timeout=10)
+    reached.unlink()
+    return Sent(answer=transport.read_answer(output, request.run), output=output, errors=b"")

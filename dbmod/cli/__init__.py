@@ -22,11 +22,7 @@ def _spelled(token: str) -> str:
 @click.group(
     name="dbmod",
     cls=group.Commands,
-    context_settings={
-        "token_normalize_func": _spelled,
-        "help_option_names": ["-h", "--help"],
-        "max_content_width": 120,
-    },
+    context_settings={"token_normalize_func": _spelled, "max_content_width": 120},
     epilog="\b\nExample:\n  dbmod module-create mymod ping ping1.dat --live_update\n  dbmod module-apply db-1 mymod",
 )
 @click.version_option(dbmod.__version__, prog_name="dbmod", message="%(prog)s %(version)s")
@@ -42,10 +38,10 @@ def commands() -> None:
 
 def main() -> NoReturn:
     """Carry out the command that was typed, and exit."""
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(execute(sys.argv[1:]))
 
 
-def run(arguments: list[str]) -> int:
+def execute(arguments: list[str]) -> int:
     """Carry out a command. Returns its exit code; whatever goes wrong is said in one form and never as a traceback."""
     gc.disable()  # a command is short; cyclic garbage of a run's carrying out is collected there
     try:

@@ -1,6 +1,8 @@
 """Carrying out a planned run and telling what became of it; the outcome is read from the ledger, never from events."""
 
+import contextlib
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -16,6 +18,16 @@ from dbmod.records import Attempt, Instance, Module, Run
 ON_HOSTS = ("Instance", "Name", "Type", "Datastore", "Version", "Status", "Message")
 OUTCOMES = ("Instance", "Status", "From", "To", "Message")
 HAND_OVER_SECONDS = 20
+WORST_FIRST = ("error", "unknown", "unreachable", "cancelled", "planned", "skipped", "ok")
+COUNTED = (
+    ("ok", "ok"),
+    ("skipped", "skipped"),
+    ("error", "failed"),
+    ("unreachable", "unreachable"),
+    ("unknown", "unknown"),
+    ("cancelled", "not started"),
+    ("planned", "not done yet"),
+)
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +63,9 @@ def finish(context: Context, run: Run, display: Display) -> Outcome:
     gc.enable()
     runner.sweep_directories(context)
     shown = progress.make(quiet=display.quiet, plain=display.verbosity > 0)
-    return read(context, runner.carry_out(context, run, progress=shown, verbosity=display.verbosity))
+    with contextlib.redirect_stdout(sys.stderr):  # ansible-runner prints Ansible's output; standard output is for data
+        closed = runner.carry_out(context, run, progress=shown, verbosity=display.verbosity)
+    return read(context, closed)
 
 
 def leave(context: Context, run: Run) -> None:
@@ -136,14 +150,11 @@ def summary(outcome: Outcome) -> str:
 
 def counts(attempts: Sequence[Attempt]) -> str:
     """Count instances by the worst that happened on each."""
-    order = ("error", "unknown", "unreachable", "cancelled", "planned", "skipped", "ok")
     worst: dict[str, str] = {}
     for one in attempts:
-        before = worst.get(one.instance_id, "ok")
-        worst[one.instance_id] = min(before, one.state, key=order.index)
+        worst[one.instance_id] = min(worst.get(one.instance_id, "ok"), one.state, key=WORST_FIRST.index)
     found = Counter(worst.values())
-    words = {"error": "failed", "cancelled": "not started", "planned": "not done yet"}
-    parts = [f"{found[state]} {words.get(state, state)}" for state in reversed(order) if found[state]]
+    parts = [f"{found[state]} {word}" for state, word in COUNTED if found[state]]
     return ", ".join(parts) or "nothing to do"
 
 

@@ -22,7 +22,10 @@ def read_contents(path: str, *, limit_bytes: int) -> bytes:
 
 
 def _read_standard_input(limit_bytes: int) -> bytes:
-    return sys.stdin.buffer.read(limit_bytes + 1) if sys.stdin else b""
+    try:
+        return sys.stdin.buffer.read(limit_bytes + 1) if sys.stdin else b""
+    except OSError as error:
+        raise errors.BadInput(f"The standard input cannot be read: {error.strerror}.") from error
 
 
 def _read_file(path: Path, limit_bytes: int) -> bytes:

@@ -44,6 +44,7 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("The ledger", "ledger", ("ledger-check", "ledger-backup", "ledger-restore", "key-rotate")),
     ("dbmod itself", "own", ("config", "completion", "demo")),
 )
+HELP_NAMES = ("-h", "--help")  # said here, not by a context: click keeps the option of the first context that asks
 ALIASES = {"rollout": "module-reapply"}
 HIDDEN = {"run-execute": "run"}
 MODULES = {name: module for _, module, names in SECTIONS for name in names} | HIDDEN
@@ -51,6 +52,9 @@ MODULES = {name: module for _, module, names in SECTIONS for name in names} | HI
 
 class Commands(click.Group):
     """A group whose commands are imported when they are asked for: start-up pays for one file, not for all."""
+
+    def get_help_option_names(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
+        return list(HELP_NAMES)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
         return [name for _, _, names in SECTIONS for name in names]

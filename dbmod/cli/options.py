@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from dbmod import config, errors, identity, ledger, operations, store
-from dbmod.cli import complete, output
+from dbmod.cli import complete, group, output
 from dbmod.operations import DEFAULT_BATCH_SIZE, DEFAULT_DELAY_SECONDS, Context, Pace, Selection
 
 P = ParamSpec("P")
@@ -24,7 +24,10 @@ class Display(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DebugCommand(click.Command):
-    """A command that takes --debug, which `dbmod.cli.run` reads."""
+    """A command that takes --debug, which `dbmod.cli.execute` reads."""
+
+    def get_help_option_names(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
+        return list(group.HELP_NAMES)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         *own, its_help = super().get_params(ctx)

@@ -160,7 +160,8 @@ def _write(where: Literal["out", "err"], text: str) -> None:
     if stream is None or stream.closed:
         return
     try:
-        stream.write(text.encode(stream.encoding, "backslashreplace").decode(stream.encoding))
+        encoding = stream.encoding or "utf-8"
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
         stream.flush()
     except OSError as problem:
         _silence(where)

@@ -93,7 +93,7 @@ def locked(open_folder: int, exclusive: bool, wait_seconds: float) -> Iterator[N
             break
         except BlockingIOError:
             if time.monotonic() >= deadline:
-                raise Unusable("another run works on this instance (waited %d s)" % wait_seconds) from None
+                raise Unusable("another run works on this instance (waited %g s)" % wait_seconds) from None
             time.sleep(0.05)
     try:
         yield

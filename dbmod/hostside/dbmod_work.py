@@ -22,14 +22,19 @@ Line = Dict[str, Any]
 Request = Dict[str, Any]
 Module = Dict[str, Any]
 
+FAILPOINT_SECONDS = 60
+
 
 def failpoint(request: Request, name: str) -> None:
     """Stop here for a test that wants to kill this process here; see failpoints.py on the controller."""
     wanted = request.get("failpoint")
-    if wanted and wanted["name"] == name:
-        with open(wanted["file"], "w") as file:
-            file.write(str(os.getpid()))
-        time.sleep(60)
+    if not wanted or wanted["name"] != name:
+        return
+    with open(wanted["file"], "a") as file:
+        file.write("%d\n" % os.getpid())
+    deadline = time.monotonic() + FAILPOINT_SECONDS
+    while os.path.exists(wanted["file"]) and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def line(module: Module, status: str, message: str, **more: Any) -> Line:

@@ -80,6 +80,13 @@ def test_type_has_cases_of_both_kinds_and_documentation(name: str) -> None:
     assert {"message", "status"} <= set(yaml.safe_load(names["RETURN"]))
 
 
+def test_the_tutorial_shows_the_file_that_works() -> None:
+    shown = (paths.PACKAGE.parent / "docs/module-types.md").read_text().partition("```python\n")[2].partition("```")[0]
+    source = (hosts.EXAMPLES / "dbmod_motd.py").read_text()
+    assert [part for part in shown.strip().split("\n\n") if part not in source] == []
+    assert "def apply" in shown
+
+
 @pytest.mark.parametrize(("name", "number"), CASES)
 def test_validation_agrees_with_the_cases(name: str, number: int) -> None:
     case = case_of(name, number)
@@ -263,6 +270,13 @@ def test_module_in_a_playbook_refuses(playbook: Any, name: str, number: int) -> 
     for step in ("check", "apply"):
         result = results[f"{name}-{number}", step]
         assert (result["failed"], result["msg"], result["invocation"]) == (True, case_of(name, number)["refused"], {})
+
+
+def test_a_second_run_of_any_type_changes_nothing(playbook: Any, figure: Callable[[str, str], None]) -> None:
+    results, _, _ = playbook
+    again = [results[f"{name}-{number}", step] for name, number in GOOD for step in ("again", "remove again")]
+    assert [result for result in again if result["changed"] or result["failed"]] == []
+    figure("R8", f"module types: changed=0 in {len(again)} of {len(again)} second runs")
 
 
 def test_playbook_shows_no_secret(playbook: Any, figure: Callable[[str, str], None]) -> None:

@@ -17,9 +17,7 @@ PASSWORDS = ("C4nary'\\\"$(x) `y`;--", "ünïcødé € 語", "\\")
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[LocalFleet]:
-    users = tuple(
-        fleet.Account(name=f"user{number}", password=password) for number, password in enumerate(PASSWORDS)
-    )
+    users = tuple(fleet.Account(name=f"user{number}", password=password) for number, password in enumerate(PASSWORDS))
     with local_fleet.opened() as opened:
         opened.create("maria", "mysql", databases=("shop", "a_b"), users=users)
         yield opened
@@ -53,7 +51,7 @@ def test_only_loopback_and_only_known_accounts(shared: LocalFleet) -> None:
 
 @pytest.mark.parametrize("number", range(len(PASSWORDS)))
 def test_user_logs_in_and_sees_its_databases(shared: LocalFleet, number: int) -> None:
-    said = _as_user(shared, number, PASSWORDS[number], "CREATE TABLE shop.t%d (i INT); SHOW DATABASES" % number)
+    said = _as_user(shared, number, PASSWORDS[number], f"CREATE TABLE shop.t{number} (i INT); SHOW DATABASES")
     assert said.stdout.split() == ["a_b", "information_schema", "shop"], said.stderr
 
 

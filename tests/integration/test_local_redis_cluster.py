@@ -41,9 +41,7 @@ def test_cluster_is_created_grown_and_shrunk_without_losing_a_key(shared: LocalF
     assert min(_slots(shared).values()) > 2000
     assert _read_keys(shared) == KEYS
 
-    run = shared.carry_out(
-        fleet.plan_cluster_shrink(shared.context, "clust", ["clust-member-1", "clust-member-5"])
-    )
+    run = shared.carry_out(fleet.plan_cluster_shrink(shared.context, "clust", ["clust-member-1", "clust-member-5"]))
     assert run.state == "done", [one.fault for one in _members(shared)]
     assert [one.name for one in _members(shared)] == ["clust-member-2", "clust-member-3", "clust-member-4"]
     _see_that_it_is_whole(shared, 3)
@@ -134,7 +132,11 @@ def _slots(fleet_of_test: LocalFleet) -> dict[int, int]:
     """Give the slots of each member by its port, as the first member sees them."""
     found = {}
     for line in fleet_of_test.client(_members(fleet_of_test)[0], "CLUSTER NODES").splitlines():
-        _, address, *_, = line.split()
+        (
+            _,
+            address,
+            *_,
+        ) = line.split()
         ranges = [part.split("-") for part in line.split()[8:]]
         found[int(address.split("@")[0].split(":")[1])] = sum(int(one[-1]) - int(one[0]) + 1 for one in ranges)
     return found

@@ -1,7 +1,9 @@
 """A ledger in a fresh directory, and who works on it."""
 
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -19,15 +21,26 @@ STRANGER = Actor(name="sue", tenant="other", admin=False)
 
 
 @pytest.fixture
-def empty_ledger(settings: Settings) -> Store:
-    return store.open(settings)
+def quick_settings(settings: Settings) -> Iterator[Settings]:
+    """Settings whose home is in memory where the machine has such a place: these tests are not about disks.
+
+    Local servers would go where users of their own can walk to; no test here starts one.
+    """
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="dbmod-unit-", dir=memory if memory.is_dir() else None) as directory:
+        local = f"/tmp/dbmod-unit-{os.getpid()}"
+        yield msgspec.structs.replace(settings, home=f"{directory}/home", local_directory=local)
 
 
 @pytest.fixture
-def here(settings: Settings, empty_ledger: Store) -> Context:
-    """What operations need, for an admin. Local servers would go where users of their own can walk to."""
-    reachable = msgspec.structs.replace(settings, local_directory=f"/tmp/dbmod-unit-{os.getpid()}")
-    return Context(store=empty_ledger, settings=reachable, actor=ADMIN)
+def empty_ledger(quick_settings: Settings) -> Store:
+    return store.open(quick_settings)
+
+
+@pytest.fixture
+def here(quick_settings: Settings, empty_ledger: Store) -> Context:
+    """What operations need, for an admin."""
+    return Context(store=empty_ledger, settings=quick_settings, actor=ADMIN)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ BOMBS = {
     "depth 21 in flow": ("[" * 21 + "]" * 21, "line 1, column 21", "nested deeper than 20"),
     "depth 21 in blocks": ("".join(f"{' ' * n}a:\n" for n in range(30)), "line 20, column 20", "nested deeper than 20"),
     "100000 brackets": ("[" * 100_000, "line 1, column 21", "nested deeper than 20"),
-    "100000 braces": ('{"a":' * 100_000, "line 1, column 97", "nested deeper than 20"),
+    "100000 braces": ('{"a":' * 100_000, "line 1, column 101", "nested deeper than 20"),
     "duplicate keys": ("a: 1\nb: 2\na: 3\n", "line 3, column 1", "the key 'a' is twice here"),
     "duplicate keys inside": ("a:\n  - {b: 1, b: 2}\n", "line 2, column 12", "the key 'b' is twice here"),
     "a list as a key": ("? [1]\n: 2\n", "line 1, column 3", "a key must be text or a number"),
