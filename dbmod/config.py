@@ -12,7 +12,7 @@ from dbmod import errors
 
 MIB = 1 << 20
 SECRETS = ("DBMOD_KEY", "DBMOD_PREVIOUS_KEY")  # read where they are used; never a setting, never shown
-PRIVATE = ("DBMOD_FAILPOINT", "DBMOD_FAILPOINT_FILE", "DBMOD_CONFIG", "DBMOD_COMPLETE")
+PRIVATE = ("DBMOD_FAILPOINT", "DBMOD_FAILPOINT_FILE", "DBMOD_CONFIG")
 
 
 class Flavor(msgspec.Struct, frozen=True, kw_only=True):

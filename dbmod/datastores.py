@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import msgspec
 
-from dbmod import errors, paths, yaml_file
+from dbmod import errors, paths
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"  # a user's PATH on Debian lacks the sbin
 VERSION = re.compile(r"\b(?:Ver |v=)(\d+(?:\.\d+)+)")
@@ -58,6 +58,8 @@ def describe(name: str) -> Datastore:
     if name not in names():
         raise errors.NotFound(f"Datastore '{name}' cannot be found.", next_step="dbmod datastore-list")
     path = paths.role("datastore", name) / "datastore.yml"
+    from dbmod import yaml_file  # 10 ms, and only some commands look here
+
     try:
         return msgspec.convert(yaml_file.read(path), Datastore)
     except msgspec.ValidationError as error:

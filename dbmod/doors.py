@@ -136,6 +136,8 @@ def record_instances(here: Context, run_id: str, *, status: str, hosts: Mapping[
         fleet.record(tables, run, status="DELETED" if status == "DELETED" else "ACTIVE", faults=faults, facts=facts)
         closed = [one for one in tables.find(Attempt, run_id=run_id, batch=0) if one.state != "planned"]
         _close_when_done(tables, run_id)
+    if run.cluster_id and not fleet.members_of(here.store.snapshot(), run.cluster_id):
+        here.store.delete_contents(run.cluster_id)  # the password that its members shared
     answer = _told(here, run_id, closed)
     failed = {one.instance_id for one in closed if one.state == "error"}
     return answer | {"failed_hosts": [host for host, value in hosts.items() if value["id"] in failed]}

@@ -10,9 +10,9 @@ import time
 
 NAME = "DBMOD_FAILPOINT"
 FILE = "DBMOD_FAILPOINT_FILE"
-CONTROLLER = ("after_plan", "before_batch", "before_send", "after_send")
+CONTROLLER: tuple[str, ...] = ("after_plan", "before_batch", "before_send", "after_send")
 CONTROLLER += ("before_record", "before_close", "after_record", "after_close")
-HOST = ("host_started", "mid_copy", "after_stage", "after_contents_rename")
+HOST: tuple[str, ...] = ("host_started", "mid_copy", "after_stage", "after_contents_rename")
 HOST += ("before_type", "after_type", "before_result", "after_result")
 PATIENCE_SECONDS = 60
 POLL_SECONDS = 0.02
@@ -23,7 +23,7 @@ def failpoint(name: str) -> None:
     if os.environ.get(NAME) != name:
         return
     path = os.environ[FILE]
-    with open(path, "a") as file:  # noqa: PTH123, TID251  (a test's own file)
+    with open(path, "a") as file:  # noqa: PTH123  (a test's own file)
         file.write(f"{os.getpid()}\n")
     deadline = time.monotonic() + PATIENCE_SECONDS
     while os.path.exists(path) and time.monotonic() < deadline:  # noqa: PTH110

@@ -1,6 +1,6 @@
 """Instances and clusters: plan to create, change and delete them, record what became of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -134,9 +134,9 @@ def plan_cluster_grow(context: Context, reference: str, members: Sequence[Member
 def plan_cluster_shrink(context: Context, reference: str, leaving: Sequence[str]) -> tuple[Cluster, Run]:
     """Plan to take members out of a cluster and delete them."""
     with context.store.transaction(holder="cluster-shrink", wait_seconds=context.lock_wait_seconds) as tables:
-        cluster = _idle_cluster(tables, context, reference)
-        members = members_of(tables, cluster.id)
         gone = {lookup.instance(tables, name, actor=context.actor).id for name in leaving}
+        cluster = _idle_cluster(tables, context, reference, leaving=gone)
+        members = members_of(tables, cluster.id)
         strangers = gone - {member.id for member in members}
         if strangers:
             raise errors.BadInput(
@@ -182,6 +182,7 @@ def rename(context: Context, reference: str, name: str) -> Instance:
         instance = lookup.instance(tables, reference, actor=context.actor)
         renamed = REPLACE(instance, name=name, updated_at=clock.now())
         tables.put(renamed)
+        ledger.note(tables, "update", actor=context.actor.name, reason=context.reason)
     return renamed
 
 
@@ -211,7 +212,7 @@ def record(
         changed.append(
             REPLACE(
                 instance,
-                status="ERROR" if fault else status,
+                status=status if not fault else instance.status if run.verb == "shrink" else "ERROR",
                 fault=fault,
                 updated_at=now,
                 deleted_at=now if status == "DELETED" and not fault else None,
@@ -388,17 +389,18 @@ def _plan_claim(
     return run
 
 
-def _idle_cluster(tables: Tables, context: Context, reference: str) -> Cluster:
+def _idle_cluster(tables: Tables, context: Context, reference: str, *, leaving: Collection[str] = ()) -> Cluster:
     cluster = lookup.cluster(tables, reference, actor=context.actor)
     if cluster.task_name != ledger.IDLE[0]:
         raise errors.Refused(
             f"Cluster '{cluster.name}' is busy: {cluster.task_description}", next_step="dbmod run-list"
         )
-    broken = [member.name for member in members_of(tables, cluster.id) if member.status != "ACTIVE"]
+    members = [member for member in members_of(tables, cluster.id) if member.id not in leaving]
+    broken = [member.name for member in members if member.status != "ACTIVE"]
     if broken:
         raise errors.Refused(
             f"Cluster '{cluster.name}' has members that are not ACTIVE: {', '.join(broken)}",
-            next_step=f"dbmod restart {broken[0]}",
+            next_step=f"dbmod restart {broken[0]}, or dbmod cluster-shrink {cluster.name} {broken[0]}",
         )
     return cluster
 

@@ -77,6 +77,33 @@ def plan_instances(tables: Tables, run: Run, instances: Sequence[Instance]) -> N
     tables.put(*(REPLACE(claim, batch=0) for claim in claims))
 
 
+def note(tables: Tables, verb: str, *, actor: str, reason: str, module_id: str | None = None) -> None:
+    """Keep in the history a change that touches no host: registering, changing, deleting a module, renaming."""
+    now = clock.now()
+    tables.put(
+        Run(
+            id=new_id(),
+            serial=tables.serial + 1,
+            verb=verb,
+            playbook="",
+            module_id=module_id,
+            cluster_id=None,
+            options={},
+            actor=actor,
+            reason=reason,
+            state="done",
+            owner=None,
+            batch=0,
+            batch_sizes=(),
+            delay_seconds=0,
+            max_errors=None,
+            created_at=now,
+            renewed_at=now,
+            ended_at=now,
+        )
+    )
+
+
 def open_run(tables: Tables, run_id: str) -> Run:
     """Give a run that may go on. Raises Refused if it has ended."""
     run = tables.get(Run, run_id)

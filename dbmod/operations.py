@@ -289,7 +289,7 @@ def _write(
         verb=verb,
         playbook=f"module_{'query' if verb == 'reconcile' else verb}",
         work=work,
-        spread=planning.batches(instances, size=size),
+        spread=planning.batches(instances, size=size, apart=verb not in ledger.ASKING),
         actor=context.actor.name,
         reason=context.reason,
         options=options,

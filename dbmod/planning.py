@@ -99,8 +99,10 @@ def fitting(modules: Iterable[Module], *, datastore: str, datastore_version: str
     ]
 
 
-def batches(instances: Iterable[Instance], *, size: int) -> list[list[Instance]]:
-    """Spread instances over batches of at most *size*, never two members of a cluster in one.
+def batches(instances: Iterable[Instance], *, size: int, apart: bool = True) -> list[list[Instance]]:
+    """Spread instances over batches of at most *size*.
+
+    apart  never two members of a cluster in one batch
 
     Each goes to the first batch that has room for it, so the order given is kept as far as that rule allows.
     """
@@ -115,7 +117,7 @@ def batches(instances: Iterable[Instance], *, size: int) -> list[list[Instance]]
             result.append([])
             clusters.append(set())
         result[place].append(instance)
-        if instance.cluster_id:
+        if apart and instance.cluster_id:
             clusters[place].add(instance.cluster_id)
         while first_with_room < len(result) and len(result[first_with_room]) >= size:
             first_with_room += 1

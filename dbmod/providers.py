@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from dbmod import config, datastores, errors, local_servers, paths, yaml_file
+from dbmod import config, datastores, errors, local_servers, paths
 from dbmod.records import Instance, InstanceStatus
 
 LOOPBACK = "127.0.0.1"
@@ -49,6 +49,8 @@ def describe(name: str) -> Provider:
     if name not in names():
         raise errors.NotFound(f"Provider '{name}' cannot be found.", details={"known": ", ".join(names())})
     path = paths.role("provider", name) / "provider.yml"
+    from dbmod import yaml_file  # 10 ms, and only some commands look here
+
     try:
         return msgspec.convert(yaml_file.read(path), Provider)
     except msgspec.ValidationError as error:

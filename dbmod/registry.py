@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from dbmod import clock, config, datastores, errors, ids, lookup, module_types, names
+from dbmod import clock, config, datastores, errors, ids, ledger, lookup, module_types, names
 from dbmod.identity import Actor
 from dbmod.records import Module, Row, Version
 from dbmod.store.interface import Store, Tables
@@ -62,7 +62,14 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def create(
-    store: Store, request: Request, contents: bytes, *, actor: Actor, settings: config.Settings, validate: bool = True
+    store: Store,
+    request: Request,
+    contents: bytes,
+    *,
+    actor: Actor,
+    settings: config.Settings,
+    reason: str = "",
+    validate: bool = True,
 ) -> Module:
     """Register a module with its first contents.
 
@@ -99,6 +106,7 @@ def create(
         _refuse_duplicate(tables, module)
         store.write_contents(module.id, 1, contents)
         tables.put(module)
+        ledger.note(tables, "module-create", actor=actor.name, reason=reason, module_id=module.id)
     return module
 
 
@@ -110,6 +118,7 @@ def change(
     *,
     actor: Actor,
     settings: config.Settings,
+    reason: str = "",
     validate: bool = True,
 ) -> Module:
     """Change a module; other contents become its next version.
@@ -141,10 +150,11 @@ def change(
         if contents is not None and after.current.number != before.current.number:
             store.write_contents(after.id, after.current.number, contents)
         tables.put(after)
+        ledger.note(tables, "module-update", actor=actor.name, reason=reason, module_id=after.id)
     return after
 
 
-def delete(store: Store, reference: str, *, actor: Actor, force: bool) -> Module:
+def delete(store: Store, reference: str, *, actor: Actor, force: bool, reason: str = "") -> Module:
     """Delete a module and its contents.
 
     force  also while hosts hold it: rows and contents stay, so that it can still be listed and removed
@@ -164,6 +174,7 @@ def delete(store: Store, reference: str, *, actor: Actor, force: bool) -> Module
                 next_step="module-remove it there, or module-delete --force to forget it here and keep the rows",
             )
         tables.put(msgspec.structs.replace(module, deleted_at=clock.now()))
+        ledger.note(tables, "module-delete", actor=actor.name, reason=reason, module_id=module.id)
     if not holding:
         store.delete_contents(module.id)
     return module

@@ -27,7 +27,8 @@ from dbmod.store import durable
 PASSED = ("HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "SSH_AUTH_SOCK", "KRB5CCNAME", "KRB5_CONFIG")
 PASSED_PREFIXES = ("DBMOD_", "LC_")
 WITHHELD = ("DBMOD_KEY", "DBMOD_PREVIOUS_KEY")  # ansible-runner writes the whole environment to disk
-QUIET = ("include_role", "include_tasks", "set_fact", "meta", "validate_argument_spec", "dbmod_plan", "dbmod_gate")
+DOORS = ("dbmod_plan", "dbmod_gate", "dbmod_apply", "dbmod_record")  # told in their own way
+QUIET = (*DOORS, "include_role", "include_tasks", "set_fact", "meta", "validate_argument_spec", "assert", "stat")
 STOP_PATIENCE_SECONDS = 5
 POLL_SECONDS = 0.5
 
@@ -42,7 +43,8 @@ class Progress(Protocol):
 
     def host(self, name: str, state: str, message: str) -> None: ...
 
-    def step(self, name: str, task: str) -> None: ...
+    def step(self, name: str, task: str, *, done: bool) -> None:
+        """Told when a task begins on a host, and again when it is done; one that is skipped is never done."""
 
     def note(self, text: str) -> None: ...
 
@@ -144,8 +146,8 @@ class _Display:
         elif action == "dbmod_record" and kind == "runner_on_ok":
             for line in result.get("lines", []):
                 self.progress.host(str(line["instance"]), str(line["state"]), str(line["message"]))
-        elif kind == "runner_on_start" and self.is_about_instances and action not in QUIET:
-            self.progress.step(host, str(data.get("task", "")))
+        elif kind in ("runner_on_start", "runner_on_ok") and self.is_about_instances and action not in QUIET:
+            self.progress.step(host, str(data.get("task", "")), done=kind == "runner_on_ok")
 
 
 class _Stop:

@@ -9,11 +9,16 @@ import msgspec
 
 from dbmod import ids, processes, registry
 from dbmod.evidence import Outcome
+from dbmod.identity import Actor
+from dbmod.operations import Context
 from dbmod.records import Attempt, Cluster, Evidence, Instance, Module, Owner, Row, Run, Version
 from dbmod.transport import Answer, Result
 from tests import ledgers
 
 REPLACE = msgspec.structs.replace
+ADMIN = Actor(name="ada", tenant="default", admin=True)
+TENANT = Actor(name="tom", tenant="default", admin=False)
+STRANGER = Actor(name="sue", tenant="other", admin=False)
 MOMENT = ledgers.MOMENT
 LATER = MOMENT + timedelta(hours=1)
 CREATED = datetime(2017, 6, 2, 17, 22, 24, tzinfo=UTC)
@@ -23,6 +28,10 @@ MD5 = {  # of the guide: V1 to V4
     3: "869744bdd18e306a96c145df562065ab",
     4: "6e2c81c1547d640b4c6e7752ed0e33ab",
 }
+
+
+def as_actor(context: Context, actor: Actor) -> Context:
+    return REPLACE(context, actor=actor)
 
 
 def contents(number: int) -> bytes:

@@ -61,7 +61,6 @@ def finish(context: Context, run: Run, display: Display) -> Outcome:
     from dbmod import runner
 
     gc.enable()
-    runner.sweep_directories(context)
     shown = progress.make(quiet=display.quiet, plain=display.verbosity > 0)
     with contextlib.redirect_stdout(sys.stderr):  # ansible-runner prints Ansible's output; standard output is for data
         closed = runner.carry_out(context, run, progress=shown, verbosity=display.verbosity)

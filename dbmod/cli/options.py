@@ -64,6 +64,10 @@ def open_context(*, reason: str = "", lock_wait_seconds: float | None = None, sw
         output.note(
             f"The run {lost.id} ({lost.verb}) was lost: its process ended before it did: dbmod run-show {lost.id}"
         )
+    if sweep and any((settings.home_path / "runs").glob("*/")):
+        from dbmod import runner  # only where a run goes on, or left a directory behind, which may hold a key
+
+        runner.sweep_directories(context)
     return context
 
 

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from dbmod import ledger
 from dbmod.cli import layout, output
@@ -13,26 +13,12 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
+    from dbmod import runner
+
 COLOURS = {"ok": "green", "skipped": "green", "error": "red", "unreachable": "yellow", "unknown": "yellow"}
 
 
-class Progress(Protocol):
-    """What a run tells; the shape that dbmod/runner.py asks for."""
-
-    def start(self, run: Run, hosts: Mapping[str, str], attempts: Sequence[Attempt]) -> None: ...
-
-    def batch(self, number: int, of: int, hosts: Sequence[str]) -> None: ...
-
-    def host(self, name: str, state: str, message: str) -> None: ...
-
-    def step(self, name: str, task: str) -> None: ...
-
-    def note(self, text: str) -> None: ...
-
-    def stop(self) -> None: ...
-
-
-def make(*, quiet: bool, plain: bool = False) -> Progress:
+def make(*, quiet: bool, plain: bool = False) -> "runner.Progress":
     """Choose how to show a run.
 
     quiet  only notes
@@ -55,7 +41,7 @@ class Quiet:
     def host(self, name: str, state: str, message: str) -> None:
         pass
 
-    def step(self, name: str, task: str) -> None:
+    def step(self, name: str, task: str, *, done: bool) -> None:
         pass
 
     def note(self, text: str) -> None:
@@ -88,8 +74,8 @@ class Plain(Quiet):
             output.note(f"{self.place}{_told(name, state, message)}")
         self.done.add(name)
 
-    def step(self, name: str, task: str) -> None:
-        if not self.place and self.said != (name, task):  # in a batch its hosts say enough
+    def step(self, name: str, task: str, *, done: bool) -> None:
+        if done and not self.place and self.said != (name, task):  # in a batch its hosts say enough
             self.said = (name, task)
             output.note(f"{name}: {task}")
 
@@ -138,8 +124,8 @@ class Live:
         if self.bars and self.bar is not None:
             self.bars.update(self.bar, completed=len(self.done), doing="", refresh=True)
 
-    def step(self, name: str, task: str) -> None:
-        if self.bars and self.bar is not None:
+    def step(self, name: str, task: str, *, done: bool) -> None:
+        if not done and self.bars and self.bar is not None:
             self.bars.update(self.bar, doing=layout.visible(f"{name}: {task}"))
 
     def note(self, text: str) -> None:

@@ -33,9 +33,11 @@ def paired(first: Callable[[], object], second: Callable[[], object], *, pairs: 
 def command(words: Sequence[str], environment: Mapping[str, str] | None = None) -> Callable[[], None]:
     """Give a function that runs a command to its end, output thrown away; it has to succeed."""
 
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}  # as users'
+
     def run() -> None:
         subprocess.run(
-            words, env={**os.environ, **(environment or {})}, check=True, capture_output=True, stdin=subprocess.DEVNULL
+            words, env=inherited | dict(environment or {}), check=True, capture_output=True, stdin=subprocess.DEVNULL
         )
 
     return run

@@ -20,7 +20,7 @@ from tests.faults import checker, failpoints
 R = TypeVar("R", bound=Record)
 PATIENCE_SECONDS = 120
 BIN = Path(sys.executable).parent
-# Takes any bytes; a message tells how many. `fail` anywhere in them makes it refuse on the host, not on the controller.
+# Takes any bytes; its message tells how many. Contents that begin with fail, crash or stay make trouble on the host only.
 BLOB = '''"""Any bytes."""
 from ansible.module_utils import dbmod_kit as kit
 
@@ -34,6 +34,8 @@ def validate(contents):
 def apply(contents, host):
     if contents.startswith(b"fail"):
         raise kit.Refused("asked to fail")
+    if contents.startswith(b"crash"):
+        raise ValueError(contents)
     return kit.Outcome(changed=False, message="%d bytes" % len(contents))
 
 

@@ -26,6 +26,7 @@ CASES = [(point, victim) for point in points.HOST for victim in ("controller", "
 CASES += [(point, "controller") for point in points.CONTROLLER[:-1]]
 CASES += [("before_send", "command"), ("before_record", "command"), ("after_close", "command")]
 CASES += [("after_send", "playbook"), ("before_close", "playbook")]
+tried: list[str] = []
 survived: list[str] = []
 
 
@@ -38,14 +39,16 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     site.well("module-apply", "db-0", "mymod")
     site.update_module("mymod", b"message=Module.V2\n")
     yield site
-    figures.figure("R7", f"{len(survived)} of {len(CASES)} kills at {len(points.HOST + points.CONTROLLER)} failpoints "
-                         "settled by one reconcile: rows equal their hosts' evidence, 0 attempts planned")  # fmt: skip
+    if tried:
+        figures.figure("R7", f"{len(survived)} of {len(tried)} kills at {len(points.HOST + points.CONTROLLER)} failpoints "
+                             "settled by one reconcile: rows equal their hosts' evidence, 0 attempts planned")  # fmt: skip
 
 
 @pytest.mark.parametrize(("point", "victim"), CASES)
 def test_kill_at_a_failpoint_is_settled_by_one_reconcile(
     template: Site, make_site: Callable[..., Site], point: str, victim: str
 ) -> None:
+    tried.append(f"{point} {victim}")
     site = make_site(template)
     trap = failpoints.Trap(point, site.directory / "trap")
     command = site.start("module-apply", "--all", "--module", "mymod", **trap.environment)

@@ -10,14 +10,10 @@ import pytest
 
 from dbmod import store
 from dbmod.config import Settings
-from dbmod.identity import Actor
 from dbmod.operations import Context
 from dbmod.records import Record
 from dbmod.store.interface import Store
-
-ADMIN = Actor(name="ada", tenant="default", admin=True)
-TENANT = Actor(name="tom", tenant="default", admin=False)
-STRANGER = Actor(name="sue", tenant="other", admin=False)
+from tests.builders import ADMIN
 
 
 @pytest.fixture
@@ -52,7 +48,3 @@ def put(empty_ledger: Store) -> Callable[..., None]:
             tables.put(*records)
 
     return put_all
-
-
-def as_actor(context: Context, actor: Actor) -> Context:
-    return msgspec.structs.replace(context, actor=actor)

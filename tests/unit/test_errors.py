@@ -35,7 +35,9 @@ def test_the_docstring_is_the_tree_of_all_errors() -> None:
 
 
 def test_an_error_says_what_where_and_what_next_in_aligned_lines() -> None:
-    error = errors.Refused("db-7 has no room", details={"module": "license-prod", "run": "4f1c"}, next_step="free space")
+    error = errors.Refused(
+        "db-7 has no room", details={"module": "license-prod", "run": "4f1c"}, next_step="free space"
+    )
     assert error.lines() == ["db-7 has no room", "  module  license-prod", "  run     4f1c", "  next    free space"]
     assert str(error) == "db-7 has no room"
 

@@ -5,7 +5,7 @@ import pytest
 from dbmod import identity
 from dbmod.config import Settings
 from tests import builders
-from tests.unit.conftest import ADMIN, STRANGER, TENANT
+from tests.builders import ADMIN, STRANGER, TENANT
 
 
 @pytest.mark.parametrize(

@@ -26,20 +26,27 @@ def fleet_of_four(empty_ledger: Store, put: Put) -> Store:
 
 
 def plan(
-    store: Store, hosts: Sequence[Instance] = HOSTS, *, modules: Sequence[Module] = (MODULE,), size: int = 2, **more: Any
+    store: Store,
+    hosts: Sequence[Instance] = HOSTS,
+    *,
+    modules: Sequence[Module] = (MODULE,),
+    size: int = 2,
+    **more: Any,
 ) -> Run:
     work = [
-        planning.Work(instance=host, module=module, number=module.current.number) for host in hosts for module in modules
+        planning.Work(instance=host, module=module, number=module.current.number)
+        for host in hosts
+        for module in modules
     ]
     told = {"verb": "apply", "playbook": "module_apply", "actor": "ada"} | more
     with store.transaction(holder="a test") as tables:
-        return ledger.plan(tables, work=work, spread=planning.batches(hosts, size=size), **told)  # type: ignore[arg-type]
+        return ledger.plan(tables, work=work, spread=planning.batches(hosts, size=size), **told)
 
 
 def claim(store: Store, verb: str, hosts: Sequence[Instance], **more: Any) -> Run:
     told = {"verb": verb, "playbook": f"instance_{verb}", "work": [], "spread": [], "actor": "ada"} | more
     with store.transaction(holder="a test") as tables:
-        run = ledger.plan(tables, **told)  # type: ignore[arg-type]
+        run = ledger.plan(tables, **told)
         ledger.plan_instances(tables, run, hosts)
     return run
 
@@ -272,7 +279,7 @@ def test_applying_twice_changes_nothing_but_the_time(fleet_of_four: Store) -> No
 
 
 def test_an_unknown_run_is_not_found(fleet_of_four: Store) -> None:
-    with pytest.raises(errors.NotFound, match="No run with an ID of 'x' exists."):
+    with pytest.raises(errors.NotFound, match="No run with an ID of 'x' exists"):
         ledger.open_run(fleet_of_four.snapshot(), "x")
     with pytest.raises(errors.NotFound):
         do(fleet_of_four, ledger.close, "x")
@@ -307,7 +314,12 @@ def test_a_query_adds_an_answer_for_each_module_and_writes_what_it_saw(fleet_of_
     put(row)
     asked, answered = ask(fleet_of_four, "query", seen())
     assert (asked.module_id, asked.state) == ("", "ok")
-    assert (answered.module_id, answered.state, answered.status, answered.message) == (MODULE.id, "ok", "OK", "Module.V1")
+    assert (answered.module_id, answered.state, answered.status, answered.message) == (
+        MODULE.id,
+        "ok",
+        "OK",
+        "Module.V1",
+    )
     assert held_row(fleet_of_four).observed == "in sync"
     assert (held_row(fleet_of_four).held, held_row(fleet_of_four).updated_at) == (1, row.updated_at)
     ask(fleet_of_four, "query", seen(note="drifted"))

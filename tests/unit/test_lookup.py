@@ -7,7 +7,7 @@ import pytest
 from dbmod import errors, lookup
 from dbmod.store.interface import Store
 from tests import builders
-from tests.unit.conftest import ADMIN, STRANGER, TENANT
+from tests.builders import ADMIN, STRANGER, TENANT
 
 Put = Callable[..., None]
 
@@ -62,7 +62,11 @@ def test_what_belongs_to_another_tenant_does_not_exist(empty_ledger: Store, put:
 
 def test_what_is_deleted_is_not_found(empty_ledger: Store, put: Put) -> None:
     gone = builders.instance("gone", deleted_at=builders.LATER, status="DELETED")
-    put(gone, builders.cluster("gone", deleted_at=builders.LATER), builders.module(name="gone", deleted_at=builders.LATER))
+    put(
+        gone,
+        builders.cluster("gone", deleted_at=builders.LATER),
+        builders.module(name="gone", deleted_at=builders.LATER),
+    )
     tables = empty_ledger.snapshot()
     for find in (lookup.module, lookup.instance, lookup.cluster):
         with pytest.raises(errors.NotFound):

@@ -12,8 +12,7 @@ from dbmod import errors, ledger, module_types, operations
 from dbmod.operations import Context, Pace, Planned, Selection
 from dbmod.records import Attempt, Instance, Module, Row, Run
 from tests import builders, hosts
-from tests.builders import REPLACE
-from tests.unit.conftest import STRANGER, TENANT, as_actor
+from tests.builders import REPLACE, STRANGER, TENANT, as_actor
 
 Put = Callable[..., None]
 EVERY = Selection(all=True)
@@ -68,7 +67,10 @@ def fleet(here: Context, put: Put) -> Fleet:
 
 
 def test_all_named_modules_are_checked_first_and_one_mismatch_refuses_all(fleet: Fleet, put: Put) -> None:
-    put(builders.module(name="bound", datastore="mysql"), builders.module(name="old", datastore="redis", datastore_version="3"))
+    put(
+        builders.module(name="bound", datastore="mysql"),
+        builders.module(name="old", datastore="redis", datastore_version="3"),
+    )
     before = fleet.here.store.snapshot().serial
     assert refused(operations.plan_apply, fleet.here, one(), ["mymod", "bound"]) == (
         "Module 'bound' cannot be applied (Wrong datastore 'mysql' - expected 'redis')"
@@ -230,7 +232,8 @@ def test_a_reapply_touches_holders_that_are_not_current_and_never_installs(fleet
 def test_which_instances_a_reapply_touches(fleet: Fleet, put: Put, asked: dict[str, Any], expected: str) -> None:
     put(fleet.holds("db-1", 1), fleet.holds("db-2", 2), fleet.holds("myclust-member-1", 1))
     planned = operations.plan_reapply(fleet.here, "mymod", **asked)
-    assert (" ".join(fleet.hosts(planned)) if planned.run else "") == expected
+    touched = " ".join(fleet.hosts(planned)) if planned.run else ""
+    assert sorted(touched.split()) == expected.split()
 
 
 def test_a_reapply_begins_with_those_longest_untouched(fleet: Fleet, put: Put) -> None:
@@ -329,7 +332,9 @@ def test_a_type_that_restarts_the_server_defaults_to_batches_of_one(fleet: Fleet
     assert fleet.hosts(operations.plan_apply(here, singles, ["tuned"], pace=Pace(batch_size=3))) == ["db-1 db-2 db-3"]
 
 
-def test_types_are_read_a_few_times_not_once_for_each_instance(fleet: Fleet, put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_types_are_read_a_few_times_not_once_for_each_instance(
+    fleet: Fleet, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put(*(builders.instance(f"more-{number}") for number in range(60)))
     reads = 0
     real = module_types.listing

@@ -9,10 +9,10 @@ import pytest
 from dbmod import datastores, errors, registry
 from dbmod.identity import Actor
 from dbmod.operations import Context
-from dbmod.records import Module
+from dbmod.records import Module, Run
 from dbmod.registry import Change, Request
 from tests import builders
-from tests.unit.conftest import ADMIN, STRANGER, TENANT
+from tests.builders import ADMIN, STRANGER, TENANT
 
 Put = Callable[..., None]
 BAD_NAMES = ["", " ", ".", "..", "a/b", "a\nb", "a\0", "-", "x" * 256]
@@ -31,7 +31,9 @@ ADMIN_OPTIONS = [
 ]
 
 
-def create(here: Context, number: int = 1, *, actor: Actor = ADMIN, contents: bytes | None = None, **asked: Any) -> Module:
+def create(
+    here: Context, number: int = 1, *, actor: Actor = ADMIN, contents: bytes | None = None, **asked: Any
+) -> Module:
     request = Request(**({"name": "mymod", "type": "ping"} | asked))
     data = builders.contents(number) if contents is None else contents
     return registry.create(here.store, request, data, actor=actor, settings=here.settings)
@@ -382,9 +384,7 @@ def test_a_deleted_module_is_gone_with_its_contents(here: Context) -> None:
         here.store.read_contents(module.id, 1)
 
 
-def test_a_held_live_update_module_is_deleted_by_force_only_and_rows_and_contents_stay(
-    here: Context, put: Put
-) -> None:
+def test_a_held_live_update_module_is_deleted_by_force_only_and_rows_and_contents_stay(here: Context, put: Put) -> None:
     module = create(here, live_update=True)
     hold(put, module)
     said = refused(registry.delete, here.store, module.id, actor=ADMIN, force=False)
@@ -401,3 +401,17 @@ def test_a_refused_delete_leaves_everything(here: Context, put: Put) -> None:
     assert refused(registry.delete, here.store, module.id, actor=ADMIN, force=False) == registry.GUARD
     assert here.store.snapshot().serial == before
     assert len(registry.holders(here.store.snapshot(), module)) == 1
+
+
+def test_every_change_of_the_registry_is_kept_in_the_history_with_its_reason(here: Context) -> None:
+    asked = {"actor": ADMIN, "settings": here.settings}
+    request = Request(name="mymod", type="ping")
+    module = registry.create(here.store, request, builders.contents(1), reason="one", **asked)  # type: ignore[arg-type]
+    registry.change(here.store, "mymod", Change(name="new"), None, reason="two", **asked)  # type: ignore[arg-type]
+    registry.delete(here.store, "new", actor=ADMIN, force=False, reason="three")
+    runs = sorted(here.store.snapshot().find(Run), key=lambda run: run.serial)
+    assert [(run.verb, run.reason, run.module_id, run.actor, run.state) for run in runs] == [
+        ("module-create", "one", module.id, "ada", "done"),
+        ("module-update", "two", module.id, "ada", "done"),
+        ("module-delete", "three", module.id, "ada", "done"),
+    ]

@@ -54,7 +54,9 @@ def test_bombs_are_refused_within_100_ms_and_64_mib(tmp_path: Path, figure: Call
             yaml_file.read(path)
         slowest = max(slowest, time.process_time() - started)
     grown_mib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib) / 1024
-    figure("R13", f"{len(bombs)} of {len(bombs)} bombs refused, slowest {slowest * 1000:.0f} ms, {grown_mib:.0f} MiB more")
+    figure(
+        "R13", f"{len(bombs)} of {len(bombs)} bombs refused, slowest {slowest * 1000:.0f} ms, {grown_mib:.0f} MiB more"
+    )
     assert slowest <= 0.1
     assert grown_mib <= 64
 

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.cells import cell_len
+from wcwidth import wcswidth
 
 from dbmod.cli import layout
 
@@ -64,6 +64,6 @@ def test_text_of_shows_what_is_there(value: object, shown: str) -> None:
 @given(st.lists(st.tuples(st.text(max_size=20), st.text(max_size=20)), max_size=6))
 def test_grid_lines_are_all_of_one_width_whatever_the_text(rows: list[tuple[str, str]]) -> None:
     lines = list(layout.grid(["One", "Two"], rows))
-    assert len({cell_len(line) for line in lines}) == 1
+    assert len({wcswidth(line) for line in lines}) == 1
     assert len(lines) == 4 + len(rows)
     assert not any(set(line) & set("\n\r\x1b\u202e\x85") for line in lines)

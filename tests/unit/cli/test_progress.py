@@ -15,7 +15,7 @@ def test_plain_progress_says_batch_and_host(capsys: pytest.CaptureFixture[str]) 
     shown = progress.make(quiet=False)
     shown.start(RUN, HOSTS, PLANNED)
     shown.batch(1, 2, ["db-1", "db-2"])
-    shown.step("db-1", "not said in a batch")
+    shown.step("db-1", "not said in a batch", done=True)
     shown.host("db-1", "ok", "Module.V1")
     shown.host("db-2", "error", "no \x1b room")
     shown.batch(2, 2, ["db-3"])
@@ -35,7 +35,7 @@ def test_plain_progress_says_batch_and_host(capsys: pytest.CaptureFixture[str]) 
 def test_plain_progress_says_a_step_once(capsys: pytest.CaptureFixture[str]) -> None:
     shown = progress.Plain()
     for _ in range(2):
-        shown.step("db-1", "Start the server")
+        shown.step("db-1", "Start the server", done=True)
     assert capsys.readouterr().err == "db-1: Start the server\n"
 
 
@@ -53,7 +53,7 @@ def test_quiet_progress_says_notes_alone(capsys: pytest.CaptureFixture[str]) -> 
     shown.start(RUN, HOSTS, PLANNED)
     shown.batch(1, 2, ["db-1"])
     shown.host("db-1", "ok", "")
-    shown.step("db-1", "x")
+    shown.step("db-1", "x", done=False)
     shown.note("stopping")
     assert capsys.readouterr().err == "stopping\n"
 
