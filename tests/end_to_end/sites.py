@@ -175,6 +175,10 @@ class Site:
     def find(self, kind: type[R], **equals: object) -> list[R]:
         return self.context.store.snapshot().find(kind, **equals)
 
+    def attempts(self, run: Run) -> list[Attempt]:
+        """Give a run's attempts, as planned."""
+        return sorted(self.find(Attempt, run_id=run.id), key=lambda one: (one.batch, one.position, one.order))
+
     def last_run(self) -> Run:
         return max(self.find(Run), key=lambda one: one.serial)
 
@@ -189,7 +193,7 @@ class Site:
     def states(self, run: Run) -> dict[str, str]:
         """Give what became of each instance in a run: name → state of its attempt."""
         names = {one.id: one.name for one in self.find(Instance)}
-        return {names[one.instance_id]: one.state for one in self.find(Attempt, run_id=run.id)}
+        return {names[one.instance_id]: one.state for one in self.attempts(run)}
 
     def problems(self) -> list[str]:
         return checker.problems(self.settings, settled=self.settled, except_for=self.broken)

@@ -153,10 +153,14 @@ def test_nothing_is_templated_by_plain_ansible(evil: Evil) -> None:
 
 def test_each_spelling_runs_where_ansible_trusts_a_text(evil: Evil) -> None:
     """So its silence above says something."""
-    play = evil.site.directory / "play.yml"
+    tasks, traces = [], []
     for text in (*evil.texts.values(), *evil.names.values()):
-        task = {"ansible.builtin.debug": {"msg": text}}
-        play.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": [task]}]))
-        evil.site.ansible("ansible-playbook", str(play))
-        evil.canary.unlink()  # fails where it is not there
+        traces.append(evil.site.directory / f"trace-{len(traces)}")
+        msg = text.replace(str(evil.canary), str(traces[-1])).replace("$DBMOD_TEST_CANARY", f"$DBMOD_TEST_CANARY-{traces[-1].name}")
+        tasks.append({"ansible.builtin.debug": {"msg": msg}, "ignore_errors": True})
+    play = evil.site.directory / "play.yml"
+    play.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+    evil.site.ansible("ansible-playbook", str(play), DBMOD_TEST_CANARY=str(evil.site.directory / "sung"))
+    sung = {path.name.removeprefix("sung-") for path in evil.site.directory.glob("*trace-*")}
+    assert sung == {trace.name for trace in traces}
     figures.figure("R11", f"0 of {len(SPELLINGS)} spellings ran in {len(fields)} fields, by the command, playbooks and inventory")
