@@ -5,16 +5,17 @@ They run on the controller, inside ansible-playbook's workers, whoever launched 
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from dbmod import config, errors, fleet, identity, inventory, ledger, processes, store
+from dbmod import config, errors, fleet, identity, inventory, ledger, planning, processes, store
 from dbmod.evidence import Outcome
 from dbmod.failpoints import failpoint
 from dbmod.operations import Context
-from dbmod.records import Attempt, Instance, Run
+from dbmod.records import Attempt, Instance, Module, Row, Run
 from dbmod.store.interface import Tables
 
 BATCH_POLL_SECONDS = 0.25
@@ -62,6 +63,7 @@ def plan_of(tables: Tables, run: Run) -> dict[str, Any]:
 
     hosts         inventory names, in order; for create and the like those whose instances the run claims
     batch_sizes   of the module plays
+    at_once       hosts served at the same time where contents are large; 0: as many as Ansible's forks
     module_hosts  those that get or lose modules
     members       of the run's cluster, all living ones in order; new_hosts and leaving_hosts are among them
     """
@@ -76,12 +78,27 @@ def plan_of(tables: Tables, run: Run) -> dict[str, Any]:
         "hosts": claimed or touched,
         "module_hosts": touched,
         "batch_sizes": list(run.batch_sizes) or [1],
+        "at_once": planning.hosts_at_once(_contents_sizes(tables, run, attempts)),
         "delay": run.delay_seconds,
         "cluster": run.cluster_id or "",
         "members": [host_names[member.id] for member in members],
         "new_hosts": claimed if run.verb in ("create", "grow") else [],
         "leaving_hosts": claimed if run.verb in ("shrink", "delete") else [],
     }
+
+
+def _contents_sizes(tables: Tables, run: Run, attempts: Sequence[Attempt]) -> Iterable[int]:
+    """Give the bytes that go to each host of a run, or come from it."""
+    sizes = Counter[str]()
+    modules = {one.id: one for one in tables.find(Module)}
+    carried = [(one.instance_id, one.module_id, one.number) for one in attempts if one.module_id]
+    if run.verb == "retrieve":
+        asked = {one.instance_id for one in attempts}
+        carried = [(row.instance_id, row.module_id, row.held or 0) for row in tables.find(Row) if row.instance_id in asked]
+    for instance_id, module_id, number in carried:
+        version = modules[module_id].version(number)
+        sizes[instance_id] += version.size_bytes if version else 0
+    return sizes.values()
 
 
 def gate(here: Context, run_id: str, hosts: Sequence[str], instance_ids: Sequence[str]) -> Answer:
