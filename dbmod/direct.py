@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 
 from dbmod import errors, operations
+from dbmod.context import Context
 from dbmod.doors import plain
-from dbmod.operations import Context, Pace, Planned, Selection
+from dbmod.operations import Pace, Planned, Selection
 
 BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 EMPTY = ("", None)

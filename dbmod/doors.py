@@ -12,13 +12,14 @@ from typing import Any
 import msgspec
 
 from dbmod import config, errors, fleet, identity, inventory, ledger, planning, processes, store
+from dbmod.context import Context
 from dbmod.evidence import Outcome
 from dbmod.failpoints import failpoint
-from dbmod.operations import Context
 from dbmod.records import Attempt, Instance, Module, Row, Run
 from dbmod.store.interface import Tables
 
 BATCH_POLL_SECONDS = 0.25
+RETRIEVED_WEIGHT = 2  # what a host gives passes through Ansible as base64, in several copies: 6 times its size
 INTERPRETER = "ansible_python_interpreter"
 HOST_LOST = "the host was lost"
 HOST_VARIABLES = (
@@ -94,11 +95,14 @@ def _contents_sizes(tables: Tables, run: Run, attempts: Sequence[Attempt]) -> It
     carried = [(one.instance_id, one.module_id, one.number) for one in attempts if one.module_id]
     if run.verb == "retrieve":
         asked = {one.instance_id for one in attempts}
-        carried = [(row.instance_id, row.module_id, row.held or 0) for row in tables.find(Row) if row.instance_id in asked]
+        carried = [
+            (row.instance_id, row.module_id, row.held or 0) for row in tables.find(Row) if row.instance_id in asked
+        ]
     for instance_id, module_id, number in carried:
         version = modules[module_id].version(number)
         sizes[instance_id] += version.size_bytes if version else 0
-    return sizes.values()
+    weight = RETRIEVED_WEIGHT if run.verb == "retrieve" else 1
+    return [weight * size for size in sizes.values()]
 
 
 def gate(here: Context, run_id: str, hosts: Sequence[str], instance_ids: Sequence[str]) -> Answer:

@@ -1,18 +1,18 @@
 """Every way dbmod says no.
 
-    DbmodError
-    ├── BadInput            2    refused before anything was touched
-    │   ├── NotFound        2    no such module, instance, cluster, type, datastore or run
-    │   ├── NotUnique       2    a name that several things bear
-    │   └── Refused         2    a rule of the registry, the ledger or the fleet forbids it
-    ├── LedgerError         3    the ledger cannot be used
-    │   ├── LedgerBusy      3    another writer holds it for longer than --lock-wait
-    │   ├── LedgerDamaged   3    its bytes are not what was written
-    │   └── LedgerUnwritable 3   full disk, I/O error, missing right
-    ├── Failed              1    something was tried and failed (a host, a server, a cloud call)
-    ├── NoHostReachable     4    nothing was reached at all
-    ├── Interrupted         130  stopped by the user
-    └── InternalError       5    a fault of dbmod itself
+DbmodError
+├── BadInput            2    refused before anything was touched
+│   ├── NotFound        2    no such module, instance, cluster, type, datastore or run
+│   ├── NotUnique       2    a name that several things bear
+│   └── Refused         2    a rule of the registry, the ledger or the fleet forbids it
+├── LedgerError         3    the ledger cannot be used
+│   ├── LedgerBusy      3    another writer holds it for longer than --lock-wait
+│   ├── LedgerDamaged   3    its bytes are not what was written
+│   └── LedgerUnwritable 3   full disk, I/O error, missing right
+├── Failed              1    something was tried and failed (a host, a server, a cloud call)
+├── NoHostReachable     4    nothing was reached at all
+├── Interrupted         130  stopped by the user
+└── InternalError       5    a fault of dbmod itself
 """
 
 from collections.abc import Mapping

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 
 from dbmod import config, doors, errors, ledger, module_types, names, transport
+from dbmod.context import Context
 from dbmod.evidence import Outcome
 from dbmod.failpoints import FILE, NAME, failpoint
 from dbmod.identity import Actor
-from dbmod.operations import Context
 from dbmod.records import Attempt, Module, Run
 from dbmod.store import durable
 from dbmod.store.interface import Tables
@@ -64,7 +64,8 @@ def carry_out(run_id: str, variables: Mapping[str, Any], send: Send) -> dict[str
     reply = send(_command(variables), _frame(here, request, modules))
     failpoint("after_send")
     limit = transport.ANSWER_LIMIT_BYTES + (4 * config.MIB * 64 if run.verb == "retrieve" else 0)
-    answer = transport.read_answer(f"{reply.output}\n{reply.trouble}", run.id, limit_bytes=limit)
+    said = f"{reply.output}\n{reply.trouble}" if reply.trouble else reply.output  # no copy of what may be 85 MiB
+    answer = transport.read_answer(said, run.id, limit_bytes=limit)
     if run.verb == "retrieve":
         answer = _kept(here, tables, run, answer)
     reason = transport.text(answer.problem or reply.trouble)

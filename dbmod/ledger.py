@@ -77,12 +77,15 @@ def plan_instances(tables: Tables, run: Run, instances: Sequence[Instance]) -> N
     tables.put(*(REPLACE(claim, batch=0) for claim in claims))
 
 
-def note(tables: Tables, verb: str, *, actor: str, reason: str, module_id: str | None = None) -> None:
+def note(
+    tables: Tables, verb: str, *, actor: str, reason: str, module_id: str | None = None, instance_id: str = ""
+) -> None:
     """Keep in the history a change that touches no host: registering, changing, deleting a module, renaming."""
     now = clock.now()
+    run_id = new_id()
     tables.put(
         Run(
-            id=new_id(),
+            id=run_id,
             serial=tables.serial + 1,
             verb=verb,
             playbook="",
@@ -102,6 +105,21 @@ def note(tables: Tables, verb: str, *, actor: str, reason: str, module_id: str |
             ended_at=now,
         )
     )
+    if instance_id:
+        done = Attempt(
+            run_id=run_id,
+            instance_id=instance_id,
+            module_id="",
+            batch=0,
+            position=0,
+            order=0,
+            state="ok",
+            number=0,
+            from_number=None,
+            sha256="",
+            ended_at=now,
+        )
+        tables.put(done)
 
 
 def open_run(tables: Tables, run_id: str) -> Run:
@@ -187,6 +205,20 @@ def close(tables: Tables, run_id: str, *, message: str = "") -> Run:
     ended = REPLACE(run, state=state, ended_at=now, renewed_at=now, message=message or run.message)
     tables.put(ended)
     return ended
+
+
+def refuse_while_worked_on(tables: Tables, module: Module) -> None:
+    """Refuse to take a module away that an open run still has to carry to hosts."""
+    for run in tables.find(Run):
+        if (
+            run.is_open
+            and not _is_dead(run)
+            and tables.find(Attempt, run_id=run.id, module_id=module.id, state="planned")
+        ):
+            raise errors.Refused(
+                f"Module '{module.name}' is being worked on by run {run.id}.",
+                next_step=f"dbmod run-wait {run.id}, or dbmod run-cancel {run.id}",
+            )
 
 
 def request_stop(tables: Tables, run_id: str, *, by: str) -> Run:

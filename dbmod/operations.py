@@ -13,10 +13,11 @@ import msgspec
 
 from dbmod import errors, ledger, lookup, module_types, names, planning, providers
 from dbmod.config import Settings
+from dbmod.context import Context
 from dbmod.identity import Actor
 from dbmod.planning import Work
 from dbmod.records import Instance, Module, Row, Run
-from dbmod.store.interface import Store, Tables
+from dbmod.store.interface import Tables
 
 DEFAULT_BATCH_SIZE = 50
 DEFAULT_DELAY_SECONDS = 2.0
@@ -60,16 +61,6 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
     skipped: tuple[Skipped, ...] = ()
 
 
-class Context(msgspec.Struct, frozen=True, kw_only=True):
-    """What every operation needs."""
-
-    store: Store
-    settings: Settings
-    actor: Actor
-    reason: str = ""
-    lock_wait_seconds: float | None = None
-
-
 def plan_apply(
     context: Context, selection: Selection, references: Sequence[str], *, pace: Pace | None = None, check: bool = False
 ) -> Planned:
@@ -82,7 +73,7 @@ def plan_apply(
         raise errors.BadInput("No module was named.", next_step="dbmod module-apply --help")
     pace = pace or Pace()
     _refuse_haste(context, pace)
-    with context.store.transaction(holder="module-apply", wait_seconds=context.lock_wait_seconds) as tables:
+    with context.transaction("module-apply") as tables:
         modules = _unique([lookup.module(tables, reference, actor=context.actor) for reference in references])
         instances = select(tables, selection, actor=context.actor)
         chosen, skipped = _ready(instances, modules, selection=selection, settings=context.settings)
@@ -106,7 +97,7 @@ def plan_remove(
     """Plan to remove a module from the instances that hold it; one named instance has to hold it."""
     pace = pace or Pace()
     _refuse_haste(context, pace)
-    with context.store.transaction(holder="module-remove", wait_seconds=context.lock_wait_seconds) as tables:
+    with context.transaction("module-remove") as tables:
         module = lookup.module(tables, reference, actor=context.actor, deleted=True)
         rows = {row.instance_id: row for row in tables.find(Row, module_id=module.id, removed_at=None)}
         instances = select(tables, selection, actor=context.actor)
@@ -128,7 +119,7 @@ def plan_question(
     context: Context, verb: str, selection: Selection, *, options: Mapping[str, Any] | None = None
 ) -> Planned:
     """Plan to ask hosts: verb is "query", "retrieve" or "reconcile"."""
-    with context.store.transaction(holder=f"module-{verb}", wait_seconds=context.lock_wait_seconds) as tables:
+    with context.transaction(f"module-{verb}") as tables:
         instances = select(tables, selection, actor=context.actor)
         chosen, skipped = _ready(instances, [], selection=selection, settings=context.settings)
         work = [Work(instance=instance, module=None) for instance in chosen]
@@ -172,7 +163,7 @@ def plan_reapply(
     """
     pace = pace or Pace()
     _refuse_haste(context, pace)
-    with context.store.transaction(holder="module-reapply", wait_seconds=context.lock_wait_seconds) as tables:
+    with context.transaction("module-reapply") as tables:
         module = lookup.module(tables, reference, actor=context.actor)
         selection = Selection(all=True, hosts=hosts)
         instances = {one.id: one for one in select(tables, selection, actor=context.actor)}

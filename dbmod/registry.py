@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 
 from dbmod import clock, config, datastores, errors, ids, ledger, lookup, module_types, names
+from dbmod.context import Context
 from dbmod.identity import Actor
 from dbmod.records import Module, Row, Version
-from dbmod.store.interface import Store, Tables
+from dbmod.store.interface import Tables
 
 GUARD = (
     "A module cannot be deleted or its contents modified if it has been applied to a non-terminated instance, "
@@ -61,21 +62,13 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
         return {field: value for field, value in values.items() if value is not msgspec.UNSET}
 
 
-def create(
-    store: Store,
-    request: Request,
-    contents: bytes,
-    *,
-    actor: Actor,
-    settings: config.Settings,
-    reason: str = "",
-    validate: bool = True,
-) -> Module:
+def create(context: Context, request: Request, contents: bytes, *, validate: bool = True) -> Module:
     """Register a module with its first contents.
 
     validate  ask the type whether the contents are good before any host sees them
     Raises    BadInput, Refused, LedgerError; nothing is written then
     """
+    actor, settings = context.actor, context.settings
     type_name = request.type.lower()
     _refuse_bad_fields(request.name, request.description, request.apply_order)
     module_type = module_types.find(settings, type_name)
@@ -102,68 +95,45 @@ def create(
         updated_at=now,
         versions=(version_of(contents, number=1, author=actor.name, created_at=now),),
     )
-    with store.transaction(holder="module-create") as tables:
+    with context.transaction("module-create") as tables:
         _refuse_duplicate(tables, module)
-        store.write_contents(module.id, 1, contents)
+        context.store.write_contents(module.id, 1, contents)
         tables.put(module)
-        ledger.note(tables, "module-create", actor=actor.name, reason=reason, module_id=module.id)
+        ledger.note(tables, "module-create", actor=actor.name, reason=context.reason, module_id=module.id)
     return module
 
 
-def change(
-    store: Store,
-    reference: str,
-    asked: Change,
-    contents: bytes | None,
-    *,
-    actor: Actor,
-    settings: config.Settings,
-    reason: str = "",
-    validate: bool = True,
-) -> Module:
+def change(context: Context, reference: str, asked: Change, contents: bytes | None, *, validate: bool = True) -> Module:
     """Change a module; other contents become its next version.
 
     Raises  BadInput, Refused, LedgerError; nothing is written then
     """
     if not asked.asked() and contents is None:
         raise errors.BadInput("Nothing to change was given.", next_step="dbmod module-update --help")
-    with store.transaction(holder="module-update") as tables:
-        before = lookup.module(tables, reference, actor=actor)
-        if before.is_admin and not actor.admin:
-            raise errors.Refused("You must be admin to update a module with these options. (Module is an admin module)")
-        after = _changed(before, asked, actor=actor)
-        _refuse_bad_fields(after.name, after.description, after.apply_order)
-        module_type = module_types.find(settings, after.type)
-        if (after.datastore, after.datastore_version) != (before.datastore, before.datastore_version):
-            datastore, version = _datastore_of(after.datastore, after.datastore_version)
-            after = msgspec.structs.replace(after, datastore=datastore, datastore_version=version)
-        _refuse_admin_options(_as_request(after, asked), actor=actor, action="update")
-        if after.full_access and (options := _admin_options(_as_request(after, asked))):
-            raise errors.Refused(f"Cannot make module full access: ({', '.join(options)})")
-        if contents is not None:
-            _refuse_bad_contents(module_type, contents, settings=settings, validate=validate)
-            after = _with_contents(after, contents, author=actor.name)
-        elif after.type != before.type and validate:
-            module_types.validate(module_type, store.read_contents(before.id, before.current.number))
+    _checked_change(context, context.store.snapshot(), reference, asked, contents, validate=validate)
+    with context.transaction("module-update") as tables:  # types and servers were asked above, without the lock
+        before, after = _checked_change(context, tables, reference, asked, contents, validate=False)
         _refuse_change_of_held(tables, before, after)
         _refuse_duplicate(tables, after)
         if contents is not None and after.current.number != before.current.number:
-            store.write_contents(after.id, after.current.number, contents)
+            context.store.write_contents(after.id, after.current.number, contents)
         tables.put(after)
-        ledger.note(tables, "module-update", actor=actor.name, reason=reason, module_id=after.id)
+        ledger.note(tables, "module-update", actor=context.actor.name, reason=context.reason, module_id=after.id)
     return after
 
 
-def delete(store: Store, reference: str, *, actor: Actor, force: bool, reason: str = "") -> Module:
+def delete(context: Context, reference: str, *, force: bool) -> Module:
     """Delete a module and its contents.
 
     force  also while hosts hold it: rows and contents stay, so that it can still be listed and removed
     """
-    with store.transaction(holder="module-delete") as tables:
+    actor = context.actor
+    with context.transaction("module-delete") as tables:
         module = lookup.module(tables, reference, actor=actor)
         if module.is_admin and not actor.admin:
             raise errors.Refused("You must be admin to delete a module with these options. (Module is an admin module)")
         _refuse_admin_options(_as_request(module, Change()), actor=actor, action="delete")
+        ledger.refuse_while_worked_on(tables, module)
         holding = holders(tables, module)
         if holding and not module.live_update:
             raise errors.Refused(GUARD, details=_where(module, holding))
@@ -174,9 +144,9 @@ def delete(store: Store, reference: str, *, actor: Actor, force: bool, reason: s
                 next_step="module-remove it there, or module-delete --force to forget it here and keep the rows",
             )
         tables.put(msgspec.structs.replace(module, deleted_at=clock.now()))
-        ledger.note(tables, "module-delete", actor=actor.name, reason=reason, module_id=module.id)
+        ledger.note(tables, "module-delete", actor=actor.name, reason=context.reason, module_id=module.id)
     if not holding:
-        store.delete_contents(module.id)
+        context.store.delete_contents(module.id)
     return module
 
 
@@ -198,6 +168,31 @@ def version_of(contents: bytes, *, number: int, author: str, created_at: datetim
         author=author,
         created_at=created_at,
     )
+
+
+def _checked_change(
+    context: Context, tables: Tables, reference: str, asked: Change, contents: bytes | None, *, validate: bool
+) -> tuple[Module, Module]:
+    """Give a module before and after a change, or refuse it."""
+    actor, settings = context.actor, context.settings
+    before = lookup.module(tables, reference, actor=actor)
+    if before.is_admin and not actor.admin:
+        raise errors.Refused("You must be admin to update a module with these options. (Module is an admin module)")
+    after = _changed(before, asked, actor=actor)
+    _refuse_bad_fields(after.name, after.description, after.apply_order)
+    module_type = module_types.find(settings, after.type)
+    if (after.datastore, after.datastore_version) != (before.datastore, before.datastore_version):
+        datastore, version = _datastore_of(after.datastore, after.datastore_version)
+        after = msgspec.structs.replace(after, datastore=datastore, datastore_version=version)
+    _refuse_admin_options(_as_request(after, asked), actor=actor, action="update")
+    if after.full_access and (options := _admin_options(_as_request(after, asked))):
+        raise errors.Refused(f"Cannot make module full access: ({', '.join(options)})")
+    if contents is not None:
+        _refuse_bad_contents(module_type, contents, settings=settings, validate=validate)
+        after = _with_contents(after, contents, author=actor.name)
+    elif after.type != before.type and validate:
+        module_types.validate(module_type, context.store.read_contents(before.id, before.current.number))
+    return before, after
 
 
 def _changed(before: Module, asked: Change, *, actor: Actor) -> Module:

@@ -19,8 +19,8 @@ from typing import Any, Protocol
 import msgspec
 
 from dbmod import errors, fleet, inventory, ledger, paths, processes, providers, vault
+from dbmod.context import Context
 from dbmod.failpoints import failpoint
-from dbmod.operations import Context
 from dbmod.records import Attempt, Instance, Run
 from dbmod.store import durable
 

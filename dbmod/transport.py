@@ -10,7 +10,7 @@ import hashlib
 import json
 import shlex
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -158,8 +158,7 @@ def read_answer(stdout: bytes | str, run: str, *, limit_bytes: int = ANSWER_LIMI
     started, finished, problem = False, False, ""
     results: dict[str, Result] = {}
     result_prefix, refused_prefix = f"dbmod-result {run} ".encode(), b"dbmod-refused "
-    for raw in data.split(b"\n"):
-        line = raw.rstrip(b"\r")
+    for line in _lines(data):
         if line.startswith(refused_prefix):
             problem = text(line.decode("utf-8", "replace").split(" ", 2)[-1])
         elif line == f"dbmod-started {run}".encode():
@@ -167,7 +166,7 @@ def read_answer(stdout: bytes | str, run: str, *, limit_bytes: int = ANSWER_LIMI
         elif line == f"dbmod-finished {run}".encode():
             finished = started
         elif started and line.startswith(result_prefix):
-            result = _result(line[len(result_prefix) :])
+            result = _result(memoryview(line)[len(result_prefix) :])
             if result is None:
                 problem = "the host gave a result that cannot be understood"
             else:
@@ -175,7 +174,17 @@ def read_answer(stdout: bytes | str, run: str, *, limit_bytes: int = ANSWER_LIMI
     return Answer(started=started, finished=finished, results=tuple(results.values()), problem=problem)
 
 
-def _result(line: bytes) -> Result | None:
+def _lines(data: bytes) -> Iterator[bytes]:
+    """Give one line after the other: together they would double what a retrieve takes."""
+    start = 0
+    while start < len(data):
+        end = data.find(b"\n", start)
+        end = len(data) if end < 0 else end
+        yield data[start:end].rstrip(b"\r")
+        start = end + 1
+
+
+def _result(line: memoryview) -> Result | None:
     """Read one result; None where any part of it is not what a host of ours can say."""
     try:
         result = msgspec.json.decode(line, type=Result)

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from dbmod import ids, processes, registry
+from dbmod.context import Context
 from dbmod.evidence import Outcome
 from dbmod.identity import Actor
-from dbmod.operations import Context
 from dbmod.records import Attempt, Cluster, Evidence, Instance, Module, Owner, Row, Run, Version
 from dbmod.transport import Answer, Result
 from tests import ledgers

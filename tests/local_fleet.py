@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from dbmod import config, fleet, identity, local_servers, providers, runner, store
-from dbmod.operations import Context
+from dbmod import building, config, identity, local_servers, providers, runner, store
+from dbmod.context import Context
 from dbmod.records import Attempt, Instance, Run
 
 PORTS_EACH = 20
@@ -60,8 +60,8 @@ class LocalFleet:
         return runner.carry_out(self.context, planned[1], progress=Silent())
 
     def create(self, name: str, datastore: str, **more: Any) -> Instance:
-        request = fleet.NewInstance(name=name, member=fleet.Member(flavor="15"), datastore=datastore, **more)
-        self.carry_out(fleet.plan_create(self.context, request))
+        request = building.NewInstance(name=name, member=building.Member(flavor="15"), datastore=datastore, **more)
+        self.carry_out(building.plan_create(self.context, request))
         return self.instance(name)
 
     def instance(self, name: str) -> Instance:

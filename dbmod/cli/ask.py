@@ -5,8 +5,8 @@ import sys
 import click
 
 from dbmod import errors
+from dbmod.building import Account
 from dbmod.cli import output
-from dbmod.fleet import Account
 
 
 def confirm(action: str, name: str, *, yes: bool) -> None:

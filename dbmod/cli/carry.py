@@ -12,7 +12,8 @@ import msgspec
 from dbmod import clock, errors, ledger
 from dbmod.cli import output, progress
 from dbmod.cli.options import Display
-from dbmod.operations import Context, Planned
+from dbmod.context import Context
+from dbmod.operations import Planned
 from dbmod.records import Attempt, Instance, Module, Run
 
 ON_HOSTS = ("Instance", "Name", "Type", "Datastore", "Version", "Status", "Message")

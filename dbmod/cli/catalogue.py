@@ -4,7 +4,7 @@ import click
 
 from dbmod import datastores, errors, module_types
 from dbmod.cli import complete, options, output
-from dbmod.operations import Context
+from dbmod.context import Context
 
 NAMED = ("ID", "Name")
 FLAVORS = ("ID", "Name", "RAM", "vCPUs", "Disk")

@@ -2,10 +2,10 @@
 
 import click
 
-from dbmod import fleet, lookup, providers
+from dbmod import building, fleet, lookup, providers
 from dbmod.cli import ask, carry, complete, instance, options, output, paging, parsing, shapes
 from dbmod.cli.options import Display
-from dbmod.operations import Context
+from dbmod.context import Context
 from dbmod.records import Cluster
 
 SHOWN = (
@@ -51,7 +51,7 @@ def create(
     context: Context, *, members: tuple[str, ...], wait: bool, display: Display, view: output.View, **given: str | None
 ) -> int:
     """Create a cluster of instances of one datastore."""
-    request = fleet.NewCluster(
+    request = building.NewCluster(
         name=given["name"] or "",
         datastore=given["datastore"] or "",
         datastore_version=given["version"] or "",
@@ -59,7 +59,7 @@ def create(
         provider=given["provider"],
         locality=given["locality"],
     )
-    cluster, run = fleet.plan_cluster_create(context, request)
+    cluster, run = building.plan_cluster_create(context, request)
     if not wait:
         carry.leave(context, run)
         return _show(context, cluster.id, view)
@@ -117,7 +117,7 @@ def members_of(context: Context, *, cluster: str, view: output.View) -> None:
 @options.changes
 def grow(context: Context, *, cluster: str, members: tuple[str, ...], display: Display, view: output.View) -> int:
     """Add members to a cluster, and give them their share."""
-    one, run = fleet.plan_cluster_grow(context, cluster, parsing.members(members))
+    one, run = building.plan_cluster_grow(context, cluster, parsing.members(members))
     outcome = carry.finish(context, run, display)
     _show(context, one.id, view)
     instance.show_failed_modules(outcome)

@@ -7,7 +7,7 @@ import click
 
 from dbmod import clock, fleet, lookup, planning, providers, registry
 from dbmod.cli import complete, options, output, paging, shapes
-from dbmod.operations import Context
+from dbmod.context import Context
 from dbmod.records import Instance, Module, Row
 from dbmod.store.interface import Tables
 

@@ -4,11 +4,11 @@ from typing import Any
 
 import click
 
-from dbmod import clock, fleet, lookup, planning, providers
+from dbmod import building, clock, fleet, lookup, planning, providers
 from dbmod.cli import ask, carry, complete, holding, options, output, paging, parsing, shapes
 from dbmod.cli.carry import Outcome
 from dbmod.cli.options import Display
-from dbmod.operations import Context
+from dbmod.context import Context
 from dbmod.records import Cluster, Instance, Module
 
 CREATED = (
@@ -99,9 +99,9 @@ def create(
     **given: Any,
 ) -> int:
     """Create an instance: a database server with its modules."""
-    request = fleet.NewInstance(
+    request = building.NewInstance(
         name=given["name"],
-        member=fleet.Member(
+        member=building.Member(
             flavor=given["flavor"],
             volume_gb=given["volume_gb"],
             volume_type=given["volume_type"],
@@ -117,7 +117,7 @@ def create(
         databases=parsing.words(databases),
         users=ask.accounts(users, may_ask=wait),
     )
-    instance, run = fleet.plan_create(context, request)
+    instance, run = building.plan_create(context, request)
     if not wait:
         carry.leave(context, run)
         return show_created(context, instance.id, view)

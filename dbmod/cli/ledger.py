@@ -7,7 +7,7 @@ import msgspec
 
 from dbmod import config, errors
 from dbmod.cli import ask, options, output
-from dbmod.operations import Context
+from dbmod.context import Context
 
 CHECKED = ("contents", "damaged", "home", "records", "serial", "shards")
 SAVED = ("bytes", "file", "files", "key", "serial")

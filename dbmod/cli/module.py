@@ -7,7 +7,7 @@ import msgspec
 
 from dbmod import clock, errors, identity, lookup, registry
 from dbmod.cli import complete, files, options, output, shapes
-from dbmod.operations import Context
+from dbmod.context import Context
 from dbmod.records import Module
 
 LISTED = ("ID", "Name", "Type", "Datastore", "Version", "Auto Apply", "Priority", "Order", "Admin")
@@ -78,9 +78,7 @@ def create(context: Context, *, file: str, unchecked: bool, view: output.View, *
     """Register a module: a name for contents of a type; FILE `-` reads standard input."""
     request = registry.Request(**fields)
     contents = files.read_contents(file, limit_bytes=context.settings.contents_limit_bytes)
-    made = registry.create(
-        context.store, request, contents, actor=context.actor, settings=context.settings, validate=not unchecked
-    )
+    made = registry.create(context, request, contents, validate=not unchecked)
     _show(context, made, view)
 
 
@@ -117,15 +115,7 @@ def update(
     contents = None
     if file is not None:
         contents = files.read_contents(file, limit_bytes=context.settings.contents_limit_bytes)
-    changed = registry.change(
-        context.store,
-        module,
-        change,
-        contents,
-        actor=context.actor,
-        settings=context.settings,
-        validate=not unchecked,
-    )
+    changed = registry.change(context, module, change, contents, validate=not unchecked)
     _show(context, changed, view)
 
 
@@ -135,7 +125,7 @@ def update(
 @options.changes
 def delete(context: Context, *, module: str, force: bool) -> None:
     """Delete a module and its contents."""
-    registry.delete(context.store, module, actor=context.actor, force=force)
+    registry.delete(context, module, force=force)
 
 
 @options.command("module-versions", example="dbmod module-versions mymod")

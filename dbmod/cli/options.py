@@ -9,7 +9,8 @@ import msgspec
 
 from dbmod import config, errors, identity, ledger, operations, store
 from dbmod.cli import complete, group, output
-from dbmod.operations import DEFAULT_BATCH_SIZE, DEFAULT_DELAY_SECONDS, Context, Pace, Selection
+from dbmod.context import Context
+from dbmod.operations import DEFAULT_BATCH_SIZE, DEFAULT_DELAY_SECONDS, Pace, Selection
 
 P = ParamSpec("P")
 Command = Callable[P, int | None]

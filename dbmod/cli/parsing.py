@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from dbmod import errors
-from dbmod.fleet import Member
+from dbmod.building import Member
 
 NIC_KEYS = ("net-id", "v4-fixed-ip", "port-id")
 MEMBER_KEYS = ("flavor", "volume", "volume_type", "module", "nic", "availability_zone", "region")

@@ -10,7 +10,8 @@ from dbmod import clock, errors, ledger, lookup, operations, processes
 from dbmod.cli import carry, complete, options, output
 from dbmod.cli.carry import Outcome
 from dbmod.cli.options import Display
-from dbmod.operations import Context, Selection
+from dbmod.context import Context
+from dbmod.operations import Selection
 from dbmod.records import Attempt, Cluster, Instance, Module, Run
 from dbmod.store.interface import Tables
 

@@ -8,7 +8,8 @@ from dbmod import clock, errors, identity, operations, planning
 from dbmod.cli import carry, complete, options, output
 from dbmod.cli.carry import Outcome
 from dbmod.cli.options import Display
-from dbmod.operations import Context, Pace, Planned, Selection
+from dbmod.context import Context
+from dbmod.operations import Pace, Planned, Selection
 from dbmod.records import Attempt, Row
 
 QUERIED = ("Instance", "Name", "Type", "Datastore", "Version", "Status", "Message", "Created", "Updated", "Standing")

@@ -6,8 +6,8 @@ from pathlib import Path
 import msgspec
 
 from dbmod import clock, config, identity, ids, ledger, planning, registry, store, transport
+from dbmod.context import Context
 from dbmod.evidence import Outcome
-from dbmod.operations import Context
 from dbmod.records import Evidence, Instance, Module, Run
 
 
@@ -21,11 +21,9 @@ def fill(home: Path, *, instances: int, modules: int) -> Context:
     here = context(home)
     made = [
         registry.create(
-            here.store,
+            here,
             registry.Request(name=f"module-{number}", type="ping", live_update=True),
             f"message=Module {number}\n".encode(),
-            actor=here.actor,
-            settings=here.settings,
         )
         for number in range(modules)
     ]

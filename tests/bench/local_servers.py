@@ -1,6 +1,6 @@
 """How long a local server takes to make and to restart, and what it holds when idle.
 
-    python -m tests.bench.local_servers
+python -m tests.bench.local_servers
 """
 
 import time

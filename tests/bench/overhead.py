@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dbmod import inventory, ledger, operations, paths, providers, registry
-from dbmod.operations import Context, Pace
+from dbmod.context import Context
+from dbmod.operations import Pace
 from dbmod.records import Instance
 from tests.bench import _fleet, _measure
 
@@ -24,11 +25,9 @@ def main() -> None:
         home = Path(directory, "home")
         here = _fleet.context(home)
         registry.create(
-            here.store,
+            here,
             registry.Request(name="bench", type="ping", live_update=True),
             b"message=bench\n",
-            actor=here.actor,
-            settings=here.settings,
         )
         _fleet.add_hosts(here, Path(directory), HOSTS)
         _measure.dbmod("module-apply", "bench", "--all", "--module", "bench", "-q", home=str(home))()

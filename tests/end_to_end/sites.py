@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from dbmod import config, identity, paths, registry, store
-from dbmod.operations import Context
+from dbmod.context import Context
 from dbmod.records import Attempt, Instance, Module, Record, Run
 from tests import builders
 from tests.faults import checker, failpoints
@@ -125,14 +125,10 @@ class Site:
 
     def add_module(self, name: str, contents: bytes, *, type: str = "ping", **more: Any) -> Module:
         request = registry.Request(name=name, type=type, live_update=True, **more)
-        here = self.context
-        return registry.create(here.store, request, contents, actor=here.actor, settings=here.settings)
+        return registry.create(self.context, request, contents)
 
     def update_module(self, name: str, contents: bytes) -> Module:
-        here = self.context
-        return registry.change(
-            here.store, name, registry.Change(), contents, actor=here.actor, settings=here.settings
-        )
+        return registry.change(self.context, name, registry.Change(), contents)
 
     def start(self, *words: str, **environment: str) -> subprocess.Popen[bytes]:
         """Start the command in a session of its own, as a terminal does."""

@@ -63,7 +63,10 @@ def test_bytes_arrive_as_they_are_and_come_back(site: Site) -> None:
         retrieved = site.directory / "got" / f"my_{name}_all_all.dat"
         assert hashlib.sha256(retrieved.read_bytes()).hexdigest() == digest, label
         assert retrieved.stat().st_mode & 0o777 == 0o600
-    figures.figure("R10", f"{len(MATRIX)} of {len(MATRIX)} contents have the same sha256 on the host and when retrieved (seed {SEED})")
+    figures.figure(
+        "R10",
+        f"{len(MATRIX)} of {len(MATRIX)} contents have the same sha256 on the host and when retrieved (seed {SEED})",
+    )
 
 
 def test_bad_files_are_refused_before_any_host_is_touched(site: Site) -> None:
@@ -104,7 +107,9 @@ def test_applying_twice_changes_nothing_on_the_host(site: Site) -> None:
     assert len(first["blob"]) == 1
     changed = [attempt.changed for attempt in site.attempts(site.last_run())]
     assert changed == [False] * len(kinds)
-    figures.figure("R8", f"applied twice, {len(kinds)} types, --check between: changed=false, inode and mtime of contents the same")
+    figures.figure(
+        "R8", f"applied twice, {len(kinds)} types, --check between: changed=false, inode and mtime of contents the same"
+    )
 
 
 def seen(folder: Path, *, result: bool = False) -> dict[str, tuple[int, int, int]]:
@@ -126,16 +131,17 @@ def test_large_contents_keep_the_controller_small(site: Site, size_mib: int, hos
     path.write_bytes(random.Random(SEED).randbytes(size_mib * MIB))
     retrieved = site.directory / "got" / "large_all_all.dat"
     commands = {
-        "module-create": (("large", "blob", str(path)), 1),
-        "module-apply": (("--all", "--module", "large"), at_once),
-        "module-retrieve": (("db-0", "--directory", str(retrieved.parent)), 1),
+        "module-create": (("large", "blob", str(path)), 3),
+        "module-apply": (("--all", "--module", "large"), 3 * at_once),
+        "module-retrieve": (("db-0", "--directory", str(retrieved.parent)), 6),  # base64, which Ansible copies three times
     }
-    for verb, (words, times) in commands.items():
-        limit_mib = 100 + 3 * size_mib * times
+    for verb, (words, factor) in commands.items():
+        limit_mib = 100 + factor * size_mib
         with Watch(site.home) as watch:
             site.well(verb, *words)
         seen_mib = watch.peak_bytes // MIB
-        text = f"{verb} of {size_mib} MiB, {times} host(s) at once: controller peak {seen_mib} MiB, limit {limit_mib}"
+        at = f" on {at_once} hosts at once" if verb == "module-apply" else ""
+        text = f"{verb} of {size_mib} MiB{at}: controller peak {seen_mib} MiB, limit 100 + {factor} x {size_mib}"
         figures.figure("R10", f"{text} ({watch.samples} samples)")
         assert watch.samples > 5
         assert seen_mib <= limit_mib

@@ -11,17 +11,55 @@ from tests import figures
 from tests.end_to_end import tables
 
 COUNT_COLUMNS = ["Module Name", "Min Updated Date", "Max Updated Date", "Module MD5", "Current", "Count"]
-MODULE_PROPERTIES = (
-    "apply_order auto_apply created datastore datastore_id datastore_version datastore_version_id description id "
-    "instance_count is_admin live_update md5 name priority_apply tenant tenant_id type updated visible"
-).split()
-INSTANCE_PROPERTIES = (
-    "created datastore datastore_version encrypted_rpc_messaging flavor id name region server_id status tenant_id "
-    "updated volume volume_id"
-).split()
-CLUSTER_PROPERTIES = (
-    "created datastore datastore_version id instance_count name task_description task_name updated"
-).split()
+MODULE_PROPERTIES = [
+    "apply_order",
+    "auto_apply",
+    "created",
+    "datastore",
+    "datastore_id",
+    "datastore_version",
+    "datastore_version_id",
+    "description",
+    "id",
+    "instance_count",
+    "is_admin",
+    "live_update",
+    "md5",
+    "name",
+    "priority_apply",
+    "tenant",
+    "tenant_id",
+    "type",
+    "updated",
+    "visible",
+]
+INSTANCE_PROPERTIES = [
+    "created",
+    "datastore",
+    "datastore_version",
+    "encrypted_rpc_messaging",
+    "flavor",
+    "id",
+    "name",
+    "region",
+    "server_id",
+    "status",
+    "tenant_id",
+    "updated",
+    "volume",
+    "volume_id",
+]
+CLUSTER_PROPERTIES = [
+    "created",
+    "datastore",
+    "datastore_version",
+    "id",
+    "instance_count",
+    "name",
+    "task_description",
+    "task_name",
+    "updated",
+]
 INSTANCE_COLUMNS = ["ID", "Name", "Datastore", "Datastore Version", "Status", "Flavor ID", "Size", "Region"]
 
 COUNTS = {  # after each step: (md5, current, count) by date
@@ -176,7 +214,9 @@ def test_batches_of_one_run_one_at_a_time_three_seconds_apart(guide: Told) -> No
     run_id = _newest_run(guide)
     ended = _ends_of(guide, run_id)
     gaps = [(later - sooner).total_seconds() for sooner, later in zip(ended, ended[1:], strict=False)]
-    figures.figure("pace", f"module-reapply --batch_size=1 --delay=3: seconds between hosts {[round(gap, 1) for gap in gaps]}")
+    figures.figure(
+        "pace", f"module-reapply --batch_size=1 --delay=3: seconds between hosts {[round(gap, 1) for gap in gaps]}"
+    )
     assert len(ended) == 3
     assert all(gap >= 3 for gap in gaps)
 

@@ -121,7 +121,10 @@ def test_canaries_are_found_nowhere_after_every_verb(planted: Planted) -> None:
     for path in (planted.site.home / "got").iterdir():
         path.unlink()
     check = ("-vvv", "--check", "--diff", "-e", "instance=db-0", "-e")
-    for playbook, given in (("module_apply", "modules=blob-good,token-fail,token-crash"), ("module_remove", "module=token-good")):
+    for playbook, given in (
+        ("module_apply", "modules=blob-good,token-fail,token-crash"),
+        ("module_remove", "module=token-good"),
+    ):
         ended = planted.site.playbook(playbook, *check, given)
         planted.search(ended.said, f"output of {playbook} --check")
     for name in names:
@@ -164,12 +167,18 @@ def test_canaries_are_found_nowhere_while_it_runs_and_after_a_kill(planted: Plan
 
 @pytest.mark.root
 def test_password_of_a_user_is_found_nowhere(planted: Planted) -> None:
-    assert planted.run("create", "db", "15", "--size", "1", "--users", "app", "-vvv", stdin=f"{PASSWORD.text}\n".encode()) in (0, 2)
+    assert planted.run(
+        "create", "db", "15", "--size", "1", "--users", "app", "-vvv", stdin=f"{PASSWORD.text}\n".encode()
+    ) in (0, 2)
     simple = PASSWORD.text[:32]
-    assert planted.run("create", "db2", "15", "--size", "1", "--users", "app", "-vvv", stdin=f"{simple}\n".encode()) == 0
+    assert (
+        planted.run("create", "db2", "15", "--size", "1", "--users", "app", "-vvv", stdin=f"{simple}\n".encode()) == 0
+    )
     shown = planted.site.well("show", "db2", "-f", "json").json()
     client = ["redis-cli", "-p", str(shown["port"]), "--user", "app", "--no-auth-warning", "set", "key", "value"]
-    told = subprocess.run(client, env=os.environ | {"REDISCLI_AUTH": simple}, capture_output=True, text=True, check=True)
+    told = subprocess.run(
+        client, env=os.environ | {"REDISCLI_AUTH": simple}, capture_output=True, text=True, check=True
+    )
     assert told.stdout.strip() == "OK"  # so the password did arrive
     planted.search()
     for name in [one["Name"] for one in planted.site.well("list", "-f", "json").json()]:

@@ -67,7 +67,9 @@ class Evil:
         (site.types / "dbmod_say.py").write_text(TYPE)
 
     def add_instances(self) -> None:
-        for number, (one, text) in enumerate(zip(self.site.add_hosts(len(self.names)), self.names.values(), strict=True)):
+        for number, (one, text) in enumerate(
+            zip(self.site.add_hosts(len(self.names)), self.names.values(), strict=True)
+        ):
             cluster = builders.cluster(text, id=ids.new_id(), region=text, tenant=text, locality=text)
             one = msgspec.structs.replace(
                 one, name=text, tenant=text, region=text, availability_zone=text, locality=text, volume_type=text,
@@ -75,7 +77,9 @@ class Evil:
             )  # fmt: skip
             with self.site.context.store.transaction(holder="test") as tables:
                 tables.put(one, cluster)
-        fields.update(f"instance {name}" for name in ("name", "tenant", "region", "zone", "locality", "volume", "nic", "fault"))
+        fields.update(
+            f"instance {name}" for name in ("name", "tenant", "region", "zone", "locality", "volume", "nic", "fault")
+        )
         fields.update({"cluster name", "cluster tenant", "cluster region", "cluster locality"})
 
     def add_modules(self) -> list[str]:
@@ -126,7 +130,14 @@ def test_nothing_is_templated_by_the_command(evil: Evil) -> None:
     evil.forge_results()
     assert site.well("module-query", "--all", "-vv")
     assert site.dbmod("reconcile", "--all", "--reason", text).code in (0, 1)
-    for words in (("list",), ("history", modules[1]), ("cluster-list",), ("module-list",), ("run-list",), ("show", name)):
+    for words in (
+        ("list",),
+        ("history", modules[1]),
+        ("cluster-list",),
+        ("module-list",),
+        ("run-list",),
+        ("show", name),
+    ):
         site.well(*words)
 
 
@@ -138,7 +149,10 @@ def test_nothing_is_templated_by_plain_ansible(evil: Evil) -> None:
     assert listed.code == 0, listed.said
     assert set(json.loads(listed.out)["_meta"]["hostvars"]) == {one.id for one in site.find(Instance)}
     variables = site.directory / "variables.json"
-    for given in ({"all_instances": True, "modules": modules}, {"instance": evil.names["block"], "modules": modules[0]}):
+    for given in (
+        {"all_instances": True, "modules": modules},
+        {"instance": evil.names["block"], "modules": modules[0]},
+    ):
         variables.write_text(json.dumps(given | {"reason": evil.texts["comment"], "limit_to": evil.names["lookup"]}))
         site.playbook("module_apply", "-e", f"@{variables}", "-vv")
     by_id = {"all_instances": True, "modules": [site.module(one).id for one in modules if one.endswith(("0", "2"))]}
@@ -156,11 +170,15 @@ def test_each_spelling_runs_where_ansible_trusts_a_text(evil: Evil) -> None:
     tasks, traces = [], []
     for text in (*evil.texts.values(), *evil.names.values()):
         traces.append(evil.site.directory / f"trace-{len(traces)}")
-        msg = text.replace(str(evil.canary), str(traces[-1])).replace("$DBMOD_TEST_CANARY", f"$DBMOD_TEST_CANARY-{traces[-1].name}")
+        msg = text.replace(str(evil.canary), str(traces[-1])).replace(
+            "$DBMOD_TEST_CANARY", f"$DBMOD_TEST_CANARY-{traces[-1].name}"
+        )
         tasks.append({"ansible.builtin.debug": {"msg": msg}, "ignore_errors": True})
     play = evil.site.directory / "play.yml"
     play.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
     evil.site.ansible("ansible-playbook", str(play), DBMOD_TEST_CANARY=str(evil.site.directory / "sung"))
     sung = {path.name.removeprefix("sung-") for path in evil.site.directory.glob("*trace-*")}
     assert sung == {trace.name for trace in traces}
-    figures.figure("R11", f"0 of {len(SPELLINGS)} spellings ran in {len(fields)} fields, by the command, playbooks and inventory")
+    figures.figure(
+        "R11", f"0 of {len(SPELLINGS)} spellings ran in {len(fields)} fields, by the command, playbooks and inventory"
+    )

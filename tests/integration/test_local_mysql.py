@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dbmod import datastores, fleet, local_servers, providers
+from dbmod import building, datastores, fleet, local_servers, providers
 from tests import local_fleet
 from tests.local_fleet import LocalFleet
 
@@ -17,7 +17,9 @@ PASSWORDS = ("C4nary'\\\"$(x) `y`;--", "ünïcødé € 語", "\\")
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[LocalFleet]:
-    users = tuple(fleet.Account(name=f"user{number}", password=password) for number, password in enumerate(PASSWORDS))
+    users = tuple(
+        building.Account(name=f"user{number}", password=password) for number, password in enumerate(PASSWORDS)
+    )
     with local_fleet.opened() as opened:
         opened.create("maria", "mysql", databases=("shop", "a_b"), users=users)
         yield opened

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from dbmod import fleet, inventory, local_servers, paths, providers
+from dbmod import building, fleet, inventory, local_servers, paths, providers
 from tests import local_fleet
 from tests.local_fleet import LocalFleet
 
@@ -21,7 +21,7 @@ CANARY = "C4nary'\\\"$(x)"
 @pytest.fixture(scope="module")
 def shared() -> Iterator[LocalFleet]:
     with local_fleet.opened() as opened:
-        opened.create("red", "redis", users=(fleet.Account(name="bob", password=CANARY),))
+        opened.create("red", "redis", users=(building.Account(name="bob", password=CANARY),))
         yield opened
 
 
@@ -148,8 +148,8 @@ def test_frozen_server_is_stopped_by_force(empty: LocalFleet) -> None:
 
 
 def test_failed_start_says_why_and_can_be_deleted(empty: LocalFleet) -> None:
-    planned = fleet.plan_create(
-        empty.context, fleet.NewInstance(name="late", member=fleet.Member(flavor="15"), datastore="redis")
+    planned = building.plan_create(
+        empty.context, building.NewInstance(name="late", member=building.Member(flavor="15"), datastore="redis")
     )
     late = planned[0]
     with socket.create_server(("127.0.0.1", late.port or 0)):

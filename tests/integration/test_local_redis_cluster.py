@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from dbmod import datastores, errors, fleet
+from dbmod import building, datastores, errors, fleet
 from dbmod.records import Instance, Run
 from tests import local_fleet
 from tests.local_fleet import LocalFleet
 
 KEYS = 400
-MEMBER = fleet.Member(flavor="15")
+MEMBER = building.Member(flavor="15")
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_cluster_is_created_grown_and_shrunk_without_losing_a_key(shared: LocalF
     _write_keys(shared)
     assert _read_keys(shared) == KEYS
 
-    run = shared.carry_out(fleet.plan_cluster_grow(shared.context, "clust", [MEMBER, MEMBER]))
+    run = shared.carry_out(building.plan_cluster_grow(shared.context, "clust", [MEMBER, MEMBER]))
     assert run.state == "done", [one.fault for one in _members(shared)]
     _see_that_it_is_whole(shared, 5)
     assert min(_slots(shared).values()) > 2000
@@ -102,9 +102,9 @@ def test_shrink_that_cannot_move_the_slots_removes_nobody(empty: LocalFleet) -> 
 
 
 def _create(fleet_of_test: LocalFleet, members: int) -> tuple[object, Run]:
-    return fleet.plan_cluster_create(
+    return building.plan_cluster_create(
         fleet_of_test.context,
-        fleet.NewCluster(
+        building.NewCluster(
             name="clust",
             datastore="redis",
             datastore_version=datastores.versions("redis")[0],

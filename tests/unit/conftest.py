@@ -10,7 +10,7 @@ import pytest
 
 from dbmod import store
 from dbmod.config import Settings
-from dbmod.operations import Context
+from dbmod.context import Context
 from dbmod.records import Record
 from dbmod.store.interface import Store
 from tests.builders import ADMIN

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dbmod import direct, errors
-from dbmod.operations import Context
+from dbmod.context import Context
 from dbmod.records import Attempt, Instance, Run
 from tests import builders
 

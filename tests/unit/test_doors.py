@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from dbmod import doors, errors, fleet, inventory, ledger, operations, processes
-from dbmod.fleet import Member, NewInstance
-from dbmod.operations import Context, Pace, Selection
+from dbmod import building, doors, errors, fleet, inventory, ledger, operations, processes
+from dbmod.building import Member, NewInstance
+from dbmod.context import Context
+from dbmod.operations import Pace, Selection
 from dbmod.records import Attempt, Instance, Module, Row, Run
 from tests import builders
 from tests.builders import REPLACE
@@ -169,7 +170,7 @@ def test_the_run_is_closed_with_its_last_batch(here: Context, three: list[Instan
 
 
 def build(here: Context) -> tuple[Instance, Run]:
-    instance, run = fleet.plan_create(here, NewInstance(name="myinst", member=Member(flavor="15")))
+    instance, run = building.plan_create(here, NewInstance(name="myinst", member=Member(flavor="15")))
     doors.start(here, run.id)
     return instance, run
 

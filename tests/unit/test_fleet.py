@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from dbmod import datastores, errors, fleet, ledger, processes, providers
-from dbmod.fleet import Account, Member, NewCluster, NewInstance
-from dbmod.operations import Context
+from dbmod import building, datastores, errors, fleet, ledger, processes, providers
+from dbmod.building import Account, Member, NewCluster, NewInstance
+from dbmod.context import Context
 from dbmod.records import Attempt, Cluster, Instance, Row, Run
 from tests import builders
 from tests.builders import ADMIN, REPLACE, STRANGER, TENANT, as_actor
@@ -29,12 +29,12 @@ def refused(work: Callable[..., Any], *arguments: Any) -> str:
 
 
 def create(here: Context, name: str = "myinst", **asked: Any) -> tuple[Instance, Run]:
-    return fleet.plan_create(here, NewInstance(**({"name": name, "member": SMALL} | asked)))
+    return building.plan_create(here, NewInstance(**({"name": name, "member": SMALL} | asked)))
 
 
 def create_cluster(here: Context, members: Sequence[Member] = (SMALL,) * 3, **asked: Any) -> tuple[Cluster, Run]:
     told = {"name": "myclust", "datastore": "redis", "datastore_version": version(), "members": tuple(members)}
-    return fleet.plan_cluster_create(here, NewCluster(**(told | asked)))
+    return building.plan_cluster_create(here, NewCluster(**(told | asked)))
 
 
 def recorded(here: Context, run: Run, status: Any = "ACTIVE", **more: Any) -> list[Instance]:
@@ -290,12 +290,12 @@ def test_too_few_members_and_datastores_without_clusters_are_refused(here: Conte
 
 def test_names_of_members_that_left_are_not_given_again(here: Context) -> None:
     cluster = a_cluster(here)
-    _, run = fleet.plan_cluster_grow(here, "myclust", [SMALL])
+    _, run = building.plan_cluster_grow(here, "myclust", [SMALL])
     recorded(here, run)
     assert members(here, cluster)[-1] == "myclust-member-4"
     _, run = fleet.plan_cluster_shrink(here, "myclust", ["myclust-member-4"])
     recorded(here, run, "DELETED")
-    _, run = fleet.plan_cluster_grow(here, "myclust", [SMALL, SMALL])
+    _, run = building.plan_cluster_grow(here, "myclust", [SMALL, SMALL])
     recorded(here, run)
     assert members(here, cluster) == [f"myclust-member-{number}" for number in (1, 2, 3, 5, 6)]
 
@@ -310,7 +310,7 @@ def test_a_cluster_that_an_admin_grows_stays_its_tenants(here: Context, put: Put
     theirs = builders.module(name="auto of other", auto_apply=True, tenant="other")
     cluster = builders.cluster(tenant="other", datastore_version=version())
     put(mine, theirs, cluster)
-    _, run = fleet.plan_cluster_grow(as_actor(here, ADMIN), "myclust", [SMALL])
+    _, run = building.plan_cluster_grow(as_actor(here, ADMIN), "myclust", [SMALL])
     (member,) = fleet.members_of(here.store.snapshot(), cluster.id)
     assert member.tenant == "other"
     assert [one.module_id for one in attempts(here, run) if one.module_id] == [theirs.id]
@@ -318,11 +318,11 @@ def test_a_cluster_that_an_admin_grows_stays_its_tenants(here: Context, put: Put
 
 def test_a_busy_or_broken_cluster_is_neither_grown_nor_shrunk(here: Context, put: Put) -> None:
     cluster, run = create_cluster(here)
-    for work, what in ((fleet.plan_cluster_grow, [SMALL]), (fleet.plan_cluster_shrink, ["myclust-member-1"])):
+    for work, what in ((building.plan_cluster_grow, [SMALL]), (fleet.plan_cluster_shrink, ["myclust-member-1"])):
         assert refused(work, here, "myclust", what) == "Cluster 'myclust' is busy: Building the initial cluster."
     second = fleet.members_of(here.store.snapshot(), cluster.id)[1]
     recorded(here, run, faults={second.id: "no"})
-    assert refused(fleet.plan_cluster_grow, here, "myclust", [SMALL]) == (
+    assert refused(building.plan_cluster_grow, here, "myclust", [SMALL]) == (
         "Cluster 'myclust' has members that are not ACTIVE: myclust-member-2"
     )
 
@@ -340,7 +340,7 @@ def test_a_shrink_takes_members_of_this_cluster_only_and_leaves_enough(here: Con
     (gone,) = recorded(here, run, "DELETED")
     assert gone.name == "myclust-member-4"
     assert here.store.snapshot().get(Cluster, run.cluster_id or "")
-    assert refused(fleet.plan_cluster_grow, here, "myclust", []) == "No --instance was given."
+    assert refused(building.plan_cluster_grow, here, "myclust", []) == "No --instance was given."
 
 
 def test_a_deleted_cluster_takes_all_members_and_their_rows_along(here: Context, put: Put) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from dbmod import doors, errors, host_call, ledger, operations, processes, registry, transport
-from dbmod.operations import Context, Selection
+from dbmod.context import Context
+from dbmod.operations import Selection
 from dbmod.records import Attempt, Instance, Module, Row, Run
 from tests import builders, hosts
-from tests.builders import ADMIN, REPLACE
+from tests.builders import REPLACE
 
 Put = Callable[..., None]
 
@@ -49,7 +50,7 @@ def send(command: str, data: bytes) -> host_call.Reply:
 
 def module(here: Context, number: int = 1, **asked: Any) -> Module:
     request = registry.Request(**({"name": "mymod", "type": "ping"} | asked))
-    return registry.create(here.store, request, builders.contents(number), actor=ADMIN, settings=here.settings)
+    return registry.create(here, request, builders.contents(number))
 
 
 def begin(here: Context, run: Run | None) -> Run:

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from dbmod import errors, ledger, module_types, operations
-from dbmod.operations import Context, Pace, Planned, Selection
+from dbmod.context import Context
+from dbmod.operations import Pace, Planned, Selection
 from dbmod.records import Attempt, Instance, Module, Row, Run
 from tests import builders, hosts
 from tests.builders import REPLACE, STRANGER, TENANT, as_actor

@@ -7,12 +7,12 @@ import msgspec
 import pytest
 
 from dbmod import datastores, errors, registry
+from dbmod.context import Context
 from dbmod.identity import Actor
-from dbmod.operations import Context
 from dbmod.records import Module, Run
 from dbmod.registry import Change, Request
 from tests import builders
-from tests.builders import ADMIN, STRANGER, TENANT
+from tests.builders import ADMIN, REPLACE, STRANGER, TENANT, as_actor
 
 Put = Callable[..., None]
 BAD_NAMES = ["", " ", ".", "..", "a/b", "a\nb", "a\0", "-", "x" * 256]
@@ -36,12 +36,12 @@ def create(
 ) -> Module:
     request = Request(**({"name": "mymod", "type": "ping"} | asked))
     data = builders.contents(number) if contents is None else contents
-    return registry.create(here.store, request, data, actor=actor, settings=here.settings)
+    return registry.create(as_actor(here, actor), request, data)
 
 
 def change(here: Context, module: Module, number: int | None = None, *, actor: Actor = ADMIN, **asked: Any) -> Module:
     contents = builders.contents(number) if number else None
-    return registry.change(here.store, module.id, Change(**asked), contents, actor=actor, settings=here.settings)
+    return registry.change(as_actor(here, actor), module.id, Change(**asked), contents)
 
 
 def refused(work: Callable[..., Any], *arguments: Any, **keywords: Any) -> str:
@@ -136,7 +136,7 @@ def test_the_name_alone_need_not_be_unique(here: Context) -> None:
 
 
 def test_a_deleted_modules_name_is_free_again(here: Context) -> None:
-    registry.delete(here.store, create(here).id, actor=ADMIN, force=False)
+    registry.delete(here, create(here).id, force=False)
     assert create(here).deleted_at is None
 
 
@@ -167,16 +167,15 @@ def test_a_bad_payload_is_refused_by_its_type_at_create_and_update(here: Context
     assert refused(create, here, contents=contents) == said
     module = create(here)
     settings = here.settings
-    assert refused(registry.change, here.store, module.id, Change(), contents, actor=ADMIN, settings=settings) == said
+    assert refused(registry.change, REPLACE(here, settings=settings), module.id, Change(), contents) == said
     assert stored(here) == [module]
 
 
 def test_validation_can_be_skipped(here: Context) -> None:
     request = Request(name="m", type="ping")
-    arguments = {"actor": ADMIN, "settings": here.settings, "validate": False}
-    module = registry.create(here.store, request, b"\xff", **arguments)  # type: ignore[arg-type]
+    module = registry.create(here, request, b"\xff", validate=False)
     assert here.store.read_contents(module.id, 1) == b"\xff"
-    changed = registry.change(here.store, module.id, Change(), b"\0", **arguments)  # type: ignore[arg-type]
+    changed = registry.change(here, module.id, Change(), b"\0", validate=False)
     assert changed.current.number == 2
 
 
@@ -286,7 +285,7 @@ def test_the_guard_looks_at_every_version_not_only_the_current(here: Context, pu
     module = change(here, create(here), 2)
     hold(put, module, number=1)
     assert refused(change, here, module, 3) == registry.GUARD
-    assert refused(registry.delete, here.store, module.id, actor=ADMIN, force=True) == registry.GUARD
+    assert refused(registry.delete, here, module.id, force=True) == registry.GUARD
 
 
 def test_description_name_apply_order_and_switching_live_update_on_are_allowed_while_held(
@@ -313,7 +312,7 @@ def test_a_live_update_module_may_change_but_not_its_type_while_held(here: Conte
     settings = here.settings
     work = registry.change
     asked, license_key = Change(type="new_relic_license"), b"license_key=0123456789"
-    assert refused(work, here.store, module.id, asked, license_key, actor=ADMIN, settings=settings) == registry.GUARD
+    assert refused(work, REPLACE(here, settings=settings), module.id, asked, license_key) == registry.GUARD
     assert not change(here, module, 2, live_update=False).live_update
 
 
@@ -329,14 +328,14 @@ def test_a_tenant_may_not_change_or_delete_an_admins_module(here: Context) -> No
     assert refused(change, here, module, actor=TENANT, name="x") == (
         "You must be admin to update a module with these options. (Module is an admin module)"
     )
-    assert refused(registry.delete, here.store, module.id, actor=TENANT, force=False) == (
+    assert refused(registry.delete, as_actor(here, TENANT), module.id, force=False) == (
         "You must be admin to delete a module with these options. (Module is an admin module)"
     )
 
 
 def test_a_tenant_may_not_delete_what_an_admin_gave_to_all_tenants(here: Context) -> None:
     module = change(here, create(here, actor=TENANT), all_tenants=True)
-    assert refused(registry.delete, here.store, module.id, actor=STRANGER, force=False) == (
+    assert refused(registry.delete, as_actor(here, STRANGER), module.id, force=False) == (
         "You must be admin to delete a module with these options. (Tenant: all)"
     )
 
@@ -344,7 +343,7 @@ def test_a_tenant_may_not_delete_what_an_admin_gave_to_all_tenants(here: Context
 def test_a_tenant_changes_and_deletes_its_own_and_full_access_modules(here: Context) -> None:
     for module in (create(here, actor=TENANT), create(here, name="f", full_access=True)):
         assert change(here, module, 2, actor=TENANT, name=f"{module.name}2").current.author == "tom"
-        registry.delete(here.store, module.id, actor=TENANT, force=False)
+        registry.delete(as_actor(here, TENANT), module.id, force=False)
         assert refused(change, here, module, name="x") == f"No module with a name or ID of '{module.id}' exists."
 
 
@@ -378,7 +377,7 @@ def test_a_module_of_a_version_that_is_not_installed_any_more_can_still_be_chang
 
 def test_a_deleted_module_is_gone_with_its_contents(here: Context) -> None:
     module = create(here)
-    registry.delete(here.store, "mymod", actor=ADMIN, force=False)
+    registry.delete(here, "mymod", force=False)
     assert [one.deleted_at is not None for one in stored(here)] == [True]
     with pytest.raises(errors.NotFound):
         here.store.read_contents(module.id, 1)
@@ -387,9 +386,9 @@ def test_a_deleted_module_is_gone_with_its_contents(here: Context) -> None:
 def test_a_held_live_update_module_is_deleted_by_force_only_and_rows_and_contents_stay(here: Context, put: Put) -> None:
     module = create(here, live_update=True)
     hold(put, module)
-    said = refused(registry.delete, here.store, module.id, actor=ADMIN, force=False)
+    said = refused(registry.delete, here, module.id, force=False)
     assert said == "Module 'mymod' is still held by 1 instance(s)."
-    registry.delete(here.store, module.id, actor=ADMIN, force=True)
+    registry.delete(here, module.id, force=True)
     assert len(registry.holders(here.store.snapshot(), module)) == 1
     assert here.store.read_contents(module.id, 1) == builders.contents(1)
 
@@ -398,17 +397,16 @@ def test_a_refused_delete_leaves_everything(here: Context, put: Put) -> None:
     module = create(here)
     hold(put, module)
     before = here.store.snapshot().serial
-    assert refused(registry.delete, here.store, module.id, actor=ADMIN, force=False) == registry.GUARD
+    assert refused(registry.delete, here, module.id, force=False) == registry.GUARD
     assert here.store.snapshot().serial == before
     assert len(registry.holders(here.store.snapshot(), module)) == 1
 
 
 def test_every_change_of_the_registry_is_kept_in_the_history_with_its_reason(here: Context) -> None:
-    asked = {"actor": ADMIN, "settings": here.settings}
     request = Request(name="mymod", type="ping")
-    module = registry.create(here.store, request, builders.contents(1), reason="one", **asked)  # type: ignore[arg-type]
-    registry.change(here.store, "mymod", Change(name="new"), None, reason="two", **asked)  # type: ignore[arg-type]
-    registry.delete(here.store, "new", actor=ADMIN, force=False, reason="three")
+    module = registry.create(REPLACE(here, reason="one"), request, builders.contents(1))
+    registry.change(REPLACE(here, reason="two"), "mymod", Change(name="new"), None)
+    registry.delete(REPLACE(here, reason="three"), "new", force=False)
     runs = sorted(here.store.snapshot().find(Run), key=lambda run: run.serial)
     assert [(run.verb, run.reason, run.module_id, run.actor, run.state) for run in runs] == [
         ("module-create", "one", module.id, "ada", "done"),

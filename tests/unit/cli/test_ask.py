@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from dbmod import errors
+from dbmod.building import Account
 from dbmod.cli import ask
-from dbmod.fleet import Account
 
 
 class Terminal(io.StringIO):

@@ -3,8 +3,8 @@
 import pytest
 
 from dbmod import errors
+from dbmod.building import Member
 from dbmod.cli import parsing
-from dbmod.fleet import Member
 
 
 def test_member_reads_the_guides_spelling() -> None:

@@ -1,0 +1,246 @@
+"""New instances and clusters: what is asked for, checked and planned; the playbooks then build it."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from dbmod import clock, datastores, errors, fleet, ids, ledger, lookup, operations, planning, providers
+from dbmod.config import Settings
+from dbmod.context import Context
+from dbmod.planning import Work
+from dbmod.records import Cluster, Instance, Module, Run
+from dbmod.store.interface import Tables
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """A database user to make; the password is a secret and travels encrypted."""
+
+    name: str
+    password: str
+
+
+class Member(msgspec.Struct, frozen=True, kw_only=True):
+    """What one instance is to be, alone or in a cluster."""
+
+    flavor: str
+    volume_gb: int = 1
+    volume_type: str | None = None
+    modules: tuple[str, ...] = ()
+    nics: tuple[str, ...] = ()
+    availability_zone: str | None = None
+    region: str | None = None
+
+
+class NewInstance(msgspec.Struct, frozen=True, kw_only=True):
+    """What `create` asks for."""
+
+    name: str
+    member: Member
+    datastore: str | None = None
+    datastore_version: str | None = None
+    provider: str | None = None
+    locality: str | None = None
+    databases: tuple[str, ...] = ()
+    users: tuple[Account, ...] = ()
+
+
+class NewCluster(msgspec.Struct, frozen=True, kw_only=True):
+    """What `cluster-create` asks for."""
+
+    name: str
+    datastore: str
+    datastore_version: str
+    members: tuple[Member, ...]
+    provider: str | None = None
+    locality: str | None = None
+
+
+def plan_create(context: Context, request: NewInstance) -> tuple[Instance, Run]:
+    """Write a BUILD instance and the run that builds it; nothing is written where anything does not fit."""
+    settings = context.settings
+    datastore = request.datastore or settings.datastore
+    version = datastores.check_version(datastore, request.datastore_version)
+    provider = request.provider or settings.provider
+    providers.describe(provider)
+    fleet.refuse_bad_name(request.name)
+    datastores.check_accounts(datastore, request.databases, [(user.name, user.password) for user in request.users])
+    with context.transaction("create") as tables:
+        instance, modules = _new_instance(
+            tables,
+            context,
+            request.member,
+            name=request.name,
+            datastore=datastore,
+            version=version,
+            provider=provider,
+            locality=request.locality,
+        )
+        tables.put(instance)
+        run = _plan_build(tables, context, "create", "instance_create", {instance.id: (instance, modules)})
+        if request.databases or request.users:
+            accounts = {instance.id: {"databases": request.databases, "users": request.users}}
+            context.store.write_contents(run.id, 0, msgspec.json.encode(accounts))
+    return instance, run
+
+
+def plan_cluster_create(context: Context, request: NewCluster) -> tuple[Cluster, Run]:
+    """Write a cluster, its BUILD members and the run that builds them."""
+    version = datastores.check_version(request.datastore, request.datastore_version)
+    provider = request.provider or context.settings.provider
+    providers.describe(provider)
+    fleet.refuse_bad_name(request.name)
+    datastores.check_cluster(request.datastore, len(request.members))
+    now = clock.now()
+    task_name, task_description = fleet.TASKS["create"]
+    cluster = Cluster(
+        id=ids.new_id(),
+        name=request.name,
+        tenant=context.actor.tenant,
+        provider=provider,
+        datastore=request.datastore,
+        datastore_version=version,
+        region=_region(request.members, context.settings),
+        locality=request.locality,
+        task_name=task_name,
+        task_description=task_description,
+        created_at=now,
+        updated_at=now,
+    )
+    with context.transaction("cluster-create") as tables:
+        tables.put(cluster)
+        run = _plan_members(tables, context, cluster, request.members, verb="create")
+    return cluster, run
+
+
+def plan_cluster_grow(context: Context, reference: str, members: Sequence[Member]) -> tuple[Cluster, Run]:
+    """Write the new BUILD members of a cluster and the run that adds them."""
+    if not members:
+        raise errors.BadInput("No --instance was given.", next_step="dbmod cluster-grow --help")
+    with context.transaction("cluster-grow") as tables:
+        cluster = fleet.idle_cluster(tables, context, reference)
+        return cluster, _plan_members(tables, context, cluster, members, verb="grow")
+
+
+def _new_instance(
+    tables: Tables,
+    context: Context,
+    member: Member,
+    *,
+    name: str,
+    datastore: str,
+    version: str,
+    provider: str,
+    locality: str | None,
+    cluster_id: str | None = None,
+) -> tuple[Instance, list[Module]]:
+    settings = context.settings
+    if member.flavor not in settings.flavors:
+        raise errors.NotFound(f"Flavor '{member.flavor}' cannot be found.", next_step="dbmod flavor-list")
+    if member.volume_gb < 1:
+        raise errors.BadInput("The size of a volume must be at least 1 GB.")
+    modules = _modules_for(tables, context, member.modules, datastore=datastore, version=version)
+    operations.refuse_needs(modules, provider=provider, settings=settings)
+    instance_id = ids.new_id()
+    providers.check_room(settings, member.volume_gb)
+    place = providers.allocate(
+        settings, tables.find(Instance, deleted_at=None), instance_id=instance_id, datastore=datastore
+    )
+    facts: dict[str, str | int] = {"directory": str(place.directory)}
+    now = clock.now()
+    instance = Instance(
+        id=instance_id,
+        name=name,
+        tenant=context.actor.tenant,
+        provider=provider,
+        datastore=datastore,
+        datastore_version=version,
+        flavor=member.flavor,
+        volume_gb=member.volume_gb,
+        volume_type=member.volume_type,
+        region=member.region or settings.region,
+        availability_zone=member.availability_zone,
+        locality=locality,
+        cluster_id=cluster_id,
+        status="BUILD",
+        fault="",
+        address=place.address,
+        port=place.port,
+        server_id=None,
+        volume_id=None,
+        created_at=now,
+        updated_at=now,
+        nics=member.nics,
+        provider_facts=facts | ({"uid": place.uid} if place.uid is not None else {}),
+    )
+    return instance, modules
+
+
+def _modules_for(
+    tables: Tables, context: Context, references: Sequence[str], *, datastore: str, version: str
+) -> list[Module]:
+    """Give the requested modules, which have to fit, and the auto_apply ones that do."""
+    requested = [lookup.module(tables, reference, actor=context.actor) for reference in references]
+    planning.refuse_misfits(requested, datastore=datastore, datastore_version=version)
+    unasked = planning.fitting(
+        tables.find(Module), datastore=datastore, datastore_version=version, tenant=context.actor.tenant
+    )
+    return planning.in_order({module.id: module for module in [*requested, *unasked]}.values())
+
+
+def _plan_members(tables: Tables, context: Context, cluster: Cluster, members: Sequence[Member], *, verb: str) -> Run:
+    # an admin may grow any tenant's cluster
+    as_its_tenant = msgspec.structs.replace(
+        context, actor=msgspec.structs.replace(context.actor, tenant=cluster.tenant)
+    )
+    taken = [fleet.member_number(one.name) for one in tables.find(Instance, cluster_id=cluster.id)]
+    first = max(taken, default=0) + 1
+    built: dict[str, tuple[Instance, list[Module]]] = {}
+    for number, member in enumerate(members, start=first):
+        instance, modules = _new_instance(
+            tables,
+            as_its_tenant,
+            member,
+            name=f"{cluster.name}-member-{number}",
+            datastore=cluster.datastore,
+            version=cluster.datastore_version,
+            provider=cluster.provider,
+            locality=cluster.locality,
+            cluster_id=cluster.id,
+        )
+        tables.put(instance)
+        built[instance.id] = (instance, modules)
+    fleet.set_task(tables, cluster, verb)
+    return _plan_build(tables, context, verb, f"cluster_{verb}", built, cluster_id=cluster.id)
+
+
+def _plan_build(
+    tables: Tables,
+    context: Context,
+    verb: str,
+    playbook: str,
+    built: Mapping[str, tuple[Instance, list[Module]]],
+    *,
+    cluster_id: str | None = None,
+) -> Run:
+    work = [
+        Work(instance=instance, module=module, number=module.current.number)
+        for instance, modules in built.values()
+        for module in modules
+    ]
+    with_modules = [instance for instance, modules in built.values() if modules]
+    run = ledger.plan(
+        tables,
+        verb=verb,
+        playbook=playbook,
+        work=work,
+        spread=[with_modules] if with_modules else [],
+        actor=context.actor.name,
+        reason=context.reason,
+        cluster_id=cluster_id,
+    )
+    ledger.plan_instances(tables, run, [instance for instance, _ in built.values()])
+    return run
+
+
+def _region(members: Sequence[Member], settings: Settings) -> str:
+    return next((member.region for member in members if member.region), settings.region)

@@ -1,0 +1,88 @@
+"""Promise R5: sixteen writers and two playbooks at once lose no update."""
+
+import hashlib
+import multiprocessing
+import threading
+import time
+
+from dbmod import config, identity, registry, store
+from dbmod.records import Attempt, Module
+from tests import figures
+from tests.end_to_end.sites import Ended, Site
+
+COMMANDS, COMMANDS_EACH = 8, 10
+LIBRARIES, LIBRARY_EACH = 8, 25
+PLAYBOOKS, HOSTS = 2, 8
+
+
+def contents_of(writer: str, number: int) -> bytes:
+    return f"message={writer} {number}\n".encode()
+
+
+def by_command(site: Site, writer: str, ended: list[Ended]) -> None:
+    """Update the module that all share, and create one of its own, in turn."""
+    path = site.directory / writer
+    for number in range(COMMANDS_EACH):
+        path.write_bytes(contents_of(writer, number))
+        if number % 2:
+            words = ["module-create", f"{writer}-{number}", "ping", str(path)]
+        else:
+            words = ["module-update", "shared", "--file", str(path)]
+        ended.append(site.dbmod(*words, "--lock-wait", "60"))
+
+
+def by_library(environment: dict[str, str], writer: str) -> None:
+    """The same in a process that keeps its store open, as the demonstration and tests do."""
+    settings = config.load({name: value for name, value in environment.items() if name.startswith("DBMOD_")}).settings
+    ledger, actor = store.open(settings), identity.current(settings)
+    for number in range(LIBRARY_EACH):
+        contents = contents_of(writer, number)
+        if number % 2:
+            request = registry.Request(name=f"{writer}-{number}", type="ping")
+            registry.create(ledger, request, contents, actor=actor, settings=settings)
+        else:
+            registry.change(ledger, "shared", registry.Change(), contents, actor=actor, settings=settings)
+
+
+def test_sixteen_writers_and_two_playbooks_lose_nothing(site: Site) -> None:
+    site.environment |= {"DBMOD_LOCK_WAIT_SECONDS": "60"}
+    site.add_module("shared", b"message=first\n")
+    site.add_hosts(HOSTS)
+    for number in range(PLAYBOOKS):
+        site.add_module(f"played-{number}", b"message=played\n")
+    ended: list[Ended] = []
+    played: list[Ended] = []
+
+    def play(number: int) -> None:
+        given = ["-e", "all_instances=true", "-e", f"modules=played-{number}", "-e", "batch_size=2", "-e", "delay=0"]
+        played.append(site.playbook("module_apply", *given))
+
+    spawn = multiprocessing.get_context("spawn")
+    processes = [spawn.Process(target=by_library, args=(site.environment, f"lib{one}")) for one in range(LIBRARIES)]
+    threads = [threading.Thread(target=by_command, args=(site, f"cli{one}", ended)) for one in range(COMMANDS)]
+    threads += [threading.Thread(target=play, args=(one,)) for one in range(PLAYBOOKS)]
+    started = time.monotonic()
+    for each in (*processes, *threads):
+        each.start()
+    for each in (*processes, *threads):
+        each.join()
+    seconds = time.monotonic() - started
+
+    assert [one.said for one in (*ended, *played) if one.code != 0] == []
+    assert [one.exitcode for one in processes] == [0] * LIBRARIES
+    writers = [(f"cli{one}", COMMANDS_EACH) for one in range(COMMANDS)]
+    writers += [(f"lib{one}", LIBRARY_EACH) for one in range(LIBRARIES)]
+    written = [(writer, number) for writer, count in writers for number in range(count)]
+    found = {version.sha256 for version in site.module("shared").versions}
+    created = {module.name for module in site.find(Module)}
+    lost = [(writer, number) for writer, number in written if not number % 2 and digest(writer, number) not in found]
+    lost += [(writer, number) for writer, number in written if number % 2 and f"{writer}-{number}" not in created]
+    assert lost == []
+    applied = site.find(Attempt, state="ok")
+    assert len(applied) == PLAYBOOKS * HOSTS
+    figures.figure("R5", f"{len(written)} of {len(written)} updates of {len(writers)} writers and {len(applied)} rows of "
+                         f"{PLAYBOOKS} playbooks at once are there, {seconds:.0f} s")  # fmt: skip
+
+
+def digest(writer: str, number: int) -> str:
+    return hashlib.sha256(contents_of(writer, number)).hexdigest()
