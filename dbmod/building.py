@@ -138,8 +138,7 @@ def _new_instance(
         raise errors.NotFound(f"Flavor '{member.flavor}' cannot be found.", next_step="dbmod flavor-list")
     if member.volume_gb < 1:
         raise errors.BadInput("The size of a volume must be at least 1 GB.")
-    modules = _modules_for(tables, context, member.modules, datastore=datastore, version=version)
-    operations.refuse_needs(modules, provider=provider, settings=settings)
+    modules = _modules_for(tables, context, member.modules, datastore=datastore, version=version, provider=provider)
     instance_id = ids.new_id()
     providers.check_room(settings, member.volume_gb)
     place = providers.allocate(
@@ -176,14 +175,28 @@ def _new_instance(
 
 
 def _modules_for(
-    tables: Tables, context: Context, references: Sequence[str], *, datastore: str, version: str
+    tables: Tables, context: Context, references: Sequence[str], *, datastore: str, version: str, provider: str
 ) -> list[Module]:
     """Give the requested modules, which have to fit, and the auto_apply ones that do."""
+
+    def refuse(modules: Sequence[Module]) -> None:
+        needs = operations.needs_of(modules, context.settings)
+        planning.refuse_unmet_needs(needs, providers.offers(provider), provider=provider, datastore=datastore)
+
+    def is_met(module: Module) -> bool:
+        try:
+            refuse([module])
+        except errors.Refused:
+            return False
+        return True
+
     requested = [lookup.module(tables, reference, actor=context.actor) for reference in references]
     planning.refuse_misfits(requested, datastore=datastore, datastore_version=version)
     unasked = planning.fitting(
         tables.find(Module), datastore=datastore, datastore_version=version, tenant=context.actor.tenant
     )
+    refuse(requested)
+    unasked = [module for module in unasked if is_met(module)]
     return planning.in_order({module.id: module for module in [*requested, *unasked]}.values())
 
 

@@ -19,16 +19,15 @@ def plan(here: Context, verb: str, variables: Mapping[str, Any]) -> str:
     """Plan a module run from a play's variables and give its id.
 
     variables  of the play's host; an empty one means unset
-    Raises     BadInput, Refused, also when there is nothing to do
+    Returns    "" when there is nothing to do
+    Raises     BadInput, Refused
     """
     given = {name: plain(variables[name]) for name in KNOWN if name in variables and variables[name] not in EMPTY}
     if verb not in PLANNERS:
         raise errors.BadInput(f"`{verb}` is planned by the dbmod command.", next_step=f"dbmod help {verb}")
     here = msgspec.structs.replace(here, reason=str(given.get("reason", "")))
     planned = PLANNERS[verb](here, given, _allowed_hosts(variables))
-    if planned.run is None:
-        raise errors.Refused("Nothing to do.", details={skipped.instance: skipped.why for skipped in planned.skipped})
-    return planned.run.id
+    return planned.run.id if planned.run else ""
 
 
 def _apply(here: Context, given: Mapping[str, Any], hosts: tuple[str, ...]) -> Planned:
@@ -51,6 +50,7 @@ def _query(here: Context, given: Mapping[str, Any], hosts: tuple[str, ...]) -> P
 
 
 def _retrieve(here: Context, given: Mapping[str, Any], hosts: tuple[str, ...]) -> Planned:
+    _required(given, "instance")  # the files of several would bear the same names
     return operations.plan_retrieve(
         here,
         _selection(given, hosts),

@@ -59,6 +59,13 @@ def start(here: Context, run_id: str) -> Answer:
     return {"plan": plan_of(here.store.snapshot(), run)}
 
 
+def nothing() -> Answer:
+    """Give the plan of a play that has nothing to do: no hosts for the plays below."""
+    lists = dict.fromkeys(("hosts", "module_hosts", "members", "new_hosts", "leaving_hosts"), ())
+    plan = {"run": "", "verb": "", "cluster": "", "batch_sizes": [1], "at_once": 0, "delay": 0}
+    return {"plan": plan | {name: list(value) for name, value in lists.items()}, "msg": "Nothing to do."}
+
+
 def plan_of(tables: Tables, run: Run) -> dict[str, Any]:
     """Write a run as the variables that the playbooks take their hosts and batches from.
 

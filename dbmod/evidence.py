@@ -21,6 +21,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     instance: str  # its id
     answer: Answer
     reason: str = ""  # why there is no answer, or not a whole one
+    was_refused: bool = False  # by dbmod itself on the controller: the host was never asked
 
 
 def judge(attempt: Attempt, run: Run, outcome: Outcome | None, *, at: datetime) -> Attempt:
@@ -29,6 +30,8 @@ def judge(attempt: Attempt, run: Run, outcome: Outcome | None, *, at: datetime) 
     outcome  None: the host dropped out of the play before it was tried
     """
     result = _result_of(attempt, outcome)
+    if outcome is not None and outcome.was_refused:
+        return REPLACE(attempt, state="error", status="ERROR", message=outcome.reason, ended_at=at)
     if outcome is None or (result is None and not outcome.answer.started):
         reason = (outcome.reason if outcome else "") or NOTHING_RAN
         return REPLACE(attempt, state="unreachable", message=reason, ended_at=at)

@@ -46,8 +46,19 @@ def carry_out(run_id: str, variables: Mapping[str, Any], send: Send) -> dict[str
 
     variables  the host's, see doors.plain_host
     send       runs a shell command on the host with bytes on its standard input
-    Returns    {"changed": bool, "outcome": an Outcome}; {"skipped": True} where nothing is left to do there
+    Returns    {"changed": bool, "outcome": an Outcome}; {"skipped": True} where nothing is left to do there.
+               A request that cannot be made (contents or key missing) is an outcome too, so that it is recorded
     """
+    try:
+        return _carry_out(run_id, variables, send)
+    except errors.DbmodError as error:
+        silence = transport.Answer(started=False, finished=False, results=())
+        instance_id = str(variables["dbmod_id"])
+        refused = Outcome(instance=instance_id, answer=silence, reason=transport.text(error.what), was_refused=True)
+        return {"changed": False, "outcome": msgspec.to_builtins(refused)}
+
+
+def _carry_out(run_id: str, variables: Mapping[str, Any], send: Send) -> dict[str, Any]:
     here = doors.context()
     tables = here.store.snapshot()
     run = ledger.open_run(tables, run_id)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dbmod import names
+from dbmod import errors, names
 from dbmod.config import Flavor
 from dbmod.records import Instance
 
@@ -75,5 +75,8 @@ def variables(instance: Instance, *, flavors: Mapping[str, Flavor]) -> Variables
 def _checked(key: str, value: str | int) -> str | int:
     """Refuse a value that Ansible would execute; the fleet's own checks keep such out, this is the last door."""
     if isinstance(value, str) and ("{" in value or "\n" in value):
-        raise ValueError(f"{key} is not fit for an inventory")
+        raise errors.BadInput(
+            f"The {key.removeprefix('dbmod_')} {value!r} cannot be used: Ansible would execute what is in the braces.",
+            next_step="choose a path without braces and line breaks for home and local_directory",
+        )
     return value

@@ -225,14 +225,19 @@ def matches(instance: Instance, pattern: str) -> bool:
     return any(fits(one) for one in wanted) and not any(fits(one) for one in unwanted)
 
 
-def refuse_needs(modules: Sequence[Module], *, provider: str, settings: Settings) -> None:
-    """Refuse modules whose types need what a provider does not offer."""
-    planning.refuse_unmet_needs(_needs(modules, settings), providers.offers(provider), provider=provider)
+def needs_of(modules: Sequence[Module], settings: Settings) -> dict[str, planning.Needs]:
+    """Read what modules' types need. Once for many instances: it reads the types' files.
 
-
-def _needs(modules: Sequence[Module], settings: Settings) -> dict[str, tuple[str, ...]]:
+    Returns  module name → needs
+    """
     types = module_types.listing(settings) if modules else {}
-    return {module.name: types[module.type].declares.needs for module in modules if module.type in types}
+    return {
+        module.name: planning.Needs(
+            offers=types[module.type].declares.needs, datastores=types[module.type].declares.datastores
+        )
+        for module in modules
+        if module.type in types
+    }
 
 
 def _ready(
@@ -240,7 +245,7 @@ def _ready(
 ) -> tuple[list[Instance], list[Skipped]]:
     """Split the selected instances: ready for these modules, or skipped with the reason; one named one is refused."""
     ready, skipped = [], []
-    needs = _needs(modules, settings)  # once, not for each of ten thousand instances: it reads the types' files
+    needs = needs_of(modules, settings)
     for instance in instances:
         try:
             if instance.status != "ACTIVE":
@@ -250,7 +255,8 @@ def _ready(
                     next_step=f"dbmod show {instance.name}",
                 )
             planning.refuse_misfits(modules, datastore=instance.datastore, datastore_version=instance.datastore_version)
-            planning.refuse_unmet_needs(needs, providers.offers(instance.provider), provider=instance.provider)
+            offers = providers.offers(instance.provider)
+            planning.refuse_unmet_needs(needs, offers, provider=instance.provider, datastore=instance.datastore)
         except errors.Refused as refusal:
             if selection.is_one:
                 raise

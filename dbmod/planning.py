@@ -23,6 +23,13 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     from_number: int | None = None
 
 
+class Needs(msgspec.Struct, frozen=True, kw_only=True):
+    """What a type asks of an instance."""
+
+    offers: tuple[str, ...] = ()  # root, systemd
+    datastores: tuple[str, ...] = ()  # the only ones it works on; empty: any
+
+
 def standing(row: Row, module: Module) -> Standing:
     """Tell how an instance stands with a module. Derived from evidence, never stored."""
     if row.observed in ("drifted", "missing", "unknown"):
@@ -74,19 +81,25 @@ def refuse_misfits(modules: Iterable[Module], *, datastore: str, datastore_versi
             )
 
 
-def refuse_unmet_needs(needs: Mapping[str, Collection[str]], offers: Collection[str], *, provider: str) -> None:
-    """Refuse types whose needs (root, systemd) the instance's provider cannot meet.
+def refuse_unmet_needs(needs: Mapping[str, Needs], offers: Collection[str], *, provider: str, datastore: str) -> None:
+    """Refuse modules whose types need what the instance's provider cannot meet, or another datastore.
 
     needs   module name → what its type needs
     offers  what the provider gives
     """
     for name, wanted in needs.items():
-        missing = sorted(set(wanted) - set(offers))
+        missing = sorted(set(wanted.offers) - set(offers))
         if missing:
             raise errors.Refused(
                 f"Module '{name}' cannot be applied (needs {' and '.join(missing)}, "
                 f"which the provider '{provider}' does not offer)",
                 next_step="apply it to an instance of another provider, or as root where root is what is missing",
+            )
+        if wanted.datastores and datastore not in wanted.datastores:
+            raise errors.Refused(
+                f"Module '{name}' cannot be applied "
+                f"(its type is for {', '.join(wanted.datastores)}, not '{datastore}')",
+                next_step="dbmod module-type-list shows what each type is for",
             )
 
 

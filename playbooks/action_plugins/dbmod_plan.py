@@ -21,6 +21,6 @@ class ActionModule(ActionBase):
         def work() -> dict[str, Any]:
             here = doors.context()
             run_id = arguments.get("run") or direct.plan(here, arguments["verb"], task_vars)
-            return doors.start(here, run_id)
+            return doors.start(here, run_id) if run_id else doors.nothing()
 
         return result | doors.guarded(work)

@@ -6,6 +6,7 @@ import threading
 import time
 
 from dbmod import config, identity, registry, store
+from dbmod.context import Context
 from dbmod.records import Attempt, Module
 from tests import figures
 from tests.end_to_end.sites import Ended, Site
@@ -34,14 +35,14 @@ def by_command(site: Site, writer: str, ended: list[Ended]) -> None:
 def by_library(environment: dict[str, str], writer: str) -> None:
     """The same in a process that keeps its store open, as the demonstration and tests do."""
     settings = config.load({name: value for name, value in environment.items() if name.startswith("DBMOD_")}).settings
-    ledger, actor = store.open(settings), identity.current(settings)
+    here = Context(store=store.open(settings), settings=settings, actor=identity.current(settings))
     for number in range(LIBRARY_EACH):
         contents = contents_of(writer, number)
         if number % 2:
             request = registry.Request(name=f"{writer}-{number}", type="ping")
-            registry.create(ledger, request, contents, actor=actor, settings=settings)
+            registry.create(here, request, contents)
         else:
-            registry.change(ledger, "shared", registry.Change(), contents, actor=actor, settings=settings)
+            registry.change(here, "shared", registry.Change(), contents)
 
 
 def test_sixteen_writers_and_two_playbooks_lose_nothing(site: Site) -> None:

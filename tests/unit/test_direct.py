@@ -111,11 +111,15 @@ def test_remove_reapply_query_and_retrieve(here: Context, hosts: list[Instance],
         ),
         ("reapply", {"module": "mymod", "batch_size": "0"}, "--batch_size must be at least 1."),
         ("reapply", {"module": "mymod", "delay": [1]}, "The variable `delay` must be a number, not [1]."),
-        ("reapply", {"module": "mymod", "md5": "0" * 32}, "Nothing to do."),
     ],
 )
 def test_what_is_wrong_is_refused_by_the_variables_name(
     here: Context, hosts: list[Instance], verb: str, variables: dict[str, Any], said: str
 ) -> None:
     assert refused(here, verb, play(hosts, **variables)) == said
+    assert here.store.snapshot().find(Run) == []
+
+
+def test_nothing_to_do_plans_no_run(here: Context, hosts: list[Instance]) -> None:
+    assert direct.plan(here, "reapply", play(hosts, module="mymod", md5="0" * 32)) == ""
     assert here.store.snapshot().find(Run) == []

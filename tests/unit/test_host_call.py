@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from dbmod import doors, errors, host_call, ledger, operations, processes, registry, transport
+from dbmod import doors, host_call, ledger, operations, processes, registry, transport
 from dbmod.context import Context
+from dbmod.evidence import Outcome
 from dbmod.operations import Selection
 from dbmod.records import Attempt, Instance, Module, Row, Run
 from tests import builders, hosts
@@ -163,8 +165,9 @@ def test_a_run_that_has_ended_sends_nothing(here: Context, host: Instance) -> No
     run = begin(here, apply(here, "mymod"))
     with here.store.transaction(holder="a test") as tables:
         ledger.close(tables, run.id)
-    with pytest.raises(errors.Refused):
-        host_call.carry_out(run.id, variables(host), never)
+    outcome = host_call.carry_out(run.id, variables(host), never)["outcome"]
+    assert outcome["was_refused"]
+    assert outcome["reason"] == f"The run {run.id} has ended: done."
 
 
 def test_a_module_that_is_not_in_the_ledger_any_more_sends_nothing(here: Context, host: Instance) -> None:
@@ -172,8 +175,11 @@ def test_a_module_that_is_not_in_the_ledger_any_more_sends_nothing(here: Context
     run = begin(here, apply(here, "mymod"))
     with here.store.transaction(holder="a test") as tables:
         tables.delete(made)
-    with pytest.raises(errors.LedgerDamaged, match="names a module that is not in the ledger"):
-        host_call.carry_out(run.id, variables(host), never)
+    outcome = host_call.carry_out(run.id, variables(host), never)["outcome"]
+    assert "names a module that is not in the ledger" in outcome["reason"]
+    with here.store.transaction(holder="a test") as tables:
+        (closed,) = ledger.record(tables, run.id, batch=1, outcomes=[msgspec.convert(outcome, Outcome)])
+    assert (closed.state, closed.message) == ("error", outcome["reason"])
 
 
 def test_an_interpreter_that_is_to_be_discovered_becomes_the_systems_python(here: Context, host: Instance) -> None:

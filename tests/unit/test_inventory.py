@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dbmod import inventory, names
+from dbmod import errors, inventory, names
 from dbmod.config import FLAVORS
 from tests import builders
 
@@ -84,5 +84,5 @@ def test_nothing_that_a_user_wrote_is_in_an_inventory() -> None:
 @pytest.mark.parametrize("value", [HOSTILE, "{% x %}", "{# x #}", "a\nb"])
 def test_a_value_that_ansible_would_execute_is_refused_at_the_last_door(value: str) -> None:
     for changes in ({"address": value}, {"datastore_version": value}, {"provider_facts": {"directory": value}}):
-        with pytest.raises(ValueError, match="is not fit for an inventory"):
+        with pytest.raises(errors.BadInput, match="Ansible would execute"):
             inventory.variables(builders.instance(**changes), flavors=FLAVORS)

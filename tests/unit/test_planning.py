@@ -96,9 +96,11 @@ def test_a_module_of_another_datastore_or_version_is_refused_with_names(
 
 
 def test_a_provider_refuses_a_type_whose_needs_it_cannot_meet() -> None:
-    planning.refuse_unmet_needs({"m": ("root",), "n": ()}, ("root",), provider="local")
+    met = {"m": planning.Needs(offers=("root",)), "n": planning.Needs(datastores=("redis",))}
+    planning.refuse_unmet_needs(met, ("root",), provider="local", datastore="redis")
     with pytest.raises(errors.Refused) as refusal:
-        planning.refuse_unmet_needs({"m": ("systemd", "root")}, ("disk",), provider="local")
+        unmet = {"m": planning.Needs(offers=("systemd", "root"))}
+        planning.refuse_unmet_needs(unmet, ("disk",), provider="local", datastore="redis")
     assert refusal.value.what == (
         "Module 'm' cannot be applied (needs root and systemd, which the provider 'local' does not offer)"
     )
