@@ -16,6 +16,7 @@ from dbmod.transport import Result
 CHANGING_MODULES = ("apply", "remove", "reapply")
 CHANGING_INSTANCES = ("create", "delete", "restart", "grow", "shrink")
 ASKING = ("query", "retrieve", "reconcile")
+LEAP = 10_000_000  # commits that a backup may be behind; a host that claims more is not believed
 EXPIRES_AFTER = timedelta(hours=6)  # a run on another machine that was not renewed for so long is lost
 BAD = ("error", "unreachable", "unknown")
 COUNTED = ("error", "unknown")  # against the error budget; a dead host never stops the others
@@ -187,6 +188,7 @@ def record(tables: Tables, run_id: str, *, batch: int, outcomes: Sequence[Outcom
         if after is not None and after is not before:
             rows.append(after)
         closed.append(done)
+    _catch_up(tables, rows)
     tables.put(*rows, *closed, REPLACE(run, renewed_at=now))
     return closed
 
@@ -266,6 +268,13 @@ def exit_code(attempts: Sequence[Attempt]) -> int:
     if hosts and hosts == unreached:
         return 4
     return 1 if any(attempt.state in (*BAD, "cancelled") for attempt in attempts) else 0
+
+
+def _catch_up(tables: Tables, rows: Sequence[Row]) -> None:
+    """Number on from what hosts have seen: a ledger restored from a backup is behind, and they refuse what is older."""
+    seen = max((row.serial for row in rows), default=0)
+    if tables.serial < seen <= tables.serial + LEAP:
+        tables.advance(seen)
 
 
 def _close_question(

@@ -13,14 +13,14 @@ from dbmod.store.head import Head, Ledger
 READERS_SECONDS = 60  # how long a shard that no generation names any more stays for readers that began before
 
 
-def commit(ledger: Ledger, head: Head, changes: Mapping[str, bytes | None]) -> Head:
+def commit(ledger: Ledger, head: Head, changes: Mapping[str, bytes | None], *, serial: int) -> Head:
     """Replace shards, all or none. The caller holds the lock.
 
     changes  shard → its new bytes, or None for a shard that is empty now
+    serial   of the new generation, above that of *head*
     Returns  the new generation, durable
     Raises   LedgerUnwritable; the ledger is then what it was, byte for byte
     """
-    serial = head.serial + 1
     written = {name: (heads.stamp(serial, data), data) for name, data in changes.items() if data is not None}
     kept = {name: stamp for name, stamp in head.shards.items() if name not in changes}
     needed = sum(len(data) for _, data in written.values())

@@ -41,7 +41,7 @@ class FileStore:
             finally:
                 tables.close()
             if changes:
-                commit.commit(self.ledger, tables.head, changes)
+                commit.commit(self.ledger, tables.head, changes, serial=tables.least_serial)
 
     def shard(self, head: Head, name: str) -> shards.Shard:
         """Give a shard of a generation; one that was read before and is the same is not read again."""
@@ -78,6 +78,7 @@ class FileTables:
         self._store = store
         self._writable = writable
         self._changes: dict[str, dict[str, Record | None]] = {}
+        self.least_serial = head.serial + 1
 
     @property
     def serial(self) -> int:
@@ -101,6 +102,9 @@ class FileTables:
             for record in self._records(kind, shard)
             if all(getattr(record, name) == value for name, value in wanted)
         ]
+
+    def advance(self, serial: int) -> None:
+        self.least_serial = max(self.least_serial, serial)
 
     def put(self, *records: Record) -> None:
         self._change(records, delete=False)

@@ -24,6 +24,9 @@ class Tables(Protocol):
     def find(self, kind: type[R], **equals: object) -> list[R]:
         """Give the records whose fields equal these, in no order; naming the `within` field reads one shard only."""
 
+    def advance(self, serial: int) -> None:
+        """Give the commit at least this number: hosts have seen it, and refuse what is older. Changes nothing alone."""
+
     def put(self, *records: Record) -> None:
         """Write records, each replacing the one with its key."""
 

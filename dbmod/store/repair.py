@@ -62,7 +62,7 @@ def repair(settings: Settings) -> Report:
         except OSError as error:
             raise durable.unwritable(error, aside, needed_bytes=0) from error
         if repairs.changes:
-            commit.commit(ledger, head, repairs.changes)
+            commit.commit(ledger, head, repairs.changes, serial=head.serial + 1)
     report = check.check(settings)
     return msgspec.structs.replace(report, done=tuple(repairs.done))
 

@@ -194,7 +194,7 @@ def test_a_record_that_cannot_be_understood_is_named_and_repair_keeps_it_aside(l
     places = heads.at(ledger.home_path)
     head = heads.read(places)
     data = shard_path(ledger, "rows-m").read_bytes().replace(b'"status":"OK"', b'"status":"??"', 1)
-    commit.commit(places, head, {"rows-m": data})
+    commit.commit(places, head, {"rows-m": data}, serial=head.serial + 1)
     with pytest.raises(errors.LedgerDamaged, match=f"the record {ledgers.identifier(0)} of the shard rows-m"):
         store.open(ledger).snapshot().find(Row)
     assert len(check.check(ledger).problems) == 1

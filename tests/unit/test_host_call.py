@@ -167,7 +167,7 @@ def test_a_run_that_has_ended_sends_nothing(here: Context, host: Instance) -> No
         ledger.close(tables, run.id)
     outcome = host_call.carry_out(run.id, variables(host), never)["outcome"]
     assert outcome["was_refused"]
-    assert outcome["reason"] == f"The run {run.id} has ended: done."
+    assert outcome["reason"] == f"The run {run.id} has ended: failed."
 
 
 def test_a_module_that_is_not_in_the_ledger_any_more_sends_nothing(here: Context, host: Instance) -> None:

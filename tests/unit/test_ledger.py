@@ -507,3 +507,10 @@ def test_exit_codes(told: list[Any], expected: int) -> None:
     run = builders.run()
     closed = [builders.attempt(run, MODULE, host, state=state) for host, state in zip(HOSTS, told, strict=False)]
     assert ledger.exit_code(closed) == expected
+
+
+def test_reconcile_numbers_on_from_what_hosts_have_seen(fleet_of_four: Store) -> None:
+    ask(fleet_of_four, "reconcile", seen(serial=500))
+    assert 500 <= fleet_of_four.snapshot().serial < 510
+    ask(fleet_of_four, "reconcile", seen(serial=10**12))
+    assert fleet_of_four.snapshot().serial < 600
