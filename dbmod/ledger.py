@@ -45,7 +45,7 @@ def plan(
     spread  the hosts, batch by batch; may be empty for a run about instances only
     Raises  Refused where another open run works on the same
     """
-    _refuse_conflicts(tables, verb, work)
+    refuse_conflicts(tables, verb, work)
     now = clock.now()
     run = Run(
         id=new_id(),
@@ -73,7 +73,7 @@ def plan(
 def plan_instances(tables: Tables, run: Run, instances: Sequence[Instance]) -> None:
     """Add to a run the attempts that claim whole instances (batch 0), for create, delete, restart, grow and shrink."""
     work = [planning.Work(instance=instance, module=None) for instance in instances]
-    _refuse_conflicts(tables, run.verb, work, but=run.id)
+    refuse_conflicts(tables, run.verb, work, but=run.id)
     claims = planning.attempts(run.id, work, [instances])
     tables.put(*(REPLACE(claim, batch=0) for claim in claims))
 
@@ -316,7 +316,11 @@ def _answer(asked: Attempt, module: Module, row: Row | None, result: Result | No
     )
 
 
-def _refuse_conflicts(tables: Tables, verb: str, work: Sequence[planning.Work], *, but: str = "") -> None:
+def refuse_conflicts(tables: Tables, verb: str, work: Sequence[planning.Work], *, but: str = "") -> None:
+    """Refuse what another open run works on.
+
+    but  a run that is in nobody's way: the one being planned
+    """
     if verb in ASKING:
         return
     wanted = {(item.instance.id, item.module.id if item.module else "") for item in work}

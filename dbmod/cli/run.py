@@ -91,8 +91,9 @@ def cancel(context: Context, *, run: str) -> None:
 def execute(*, run: str) -> int:
     """Carry out a planned run, as create --no-wait has it done."""
     context = options.open_context(sweep=False)  # the one who planned it may have ended: it must not be swept
-    with context.store.transaction(holder=run) as tables:
-        one = msgspec.structs.replace(ledger.open_run(tables, run), owner=processes.owner())
+    planned = ledger.open_run(context.store.snapshot(), run)
+    with context.store.transaction(holder=planned.id) as tables:
+        one = msgspec.structs.replace(ledger.open_run(tables, planned.id), owner=processes.owner())
         tables.put(one)
     outcome = carry.finish(context, one, Display(verbosity=0))
     output.note(carry.summary(outcome))

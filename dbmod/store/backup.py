@@ -4,6 +4,7 @@ HEAD  shards/<file>  contents/<owner>/<file>  key  manifest.json (path → SHA-2
 """
 
 import io
+import os
 import re
 import shutil
 import tarfile
@@ -49,7 +50,7 @@ def backup(settings: Settings, path: Path) -> Saved:
     Raises  Refused where there is no ledger or *path* exists; LedgerDamaged; LedgerUnwritable
     """
     ledger = heads.at(settings.home_path)
-    if path.exists():
+    if os.path.lexists(path):  # False also for a name that no file can have, which the attempt to write tells
         raise errors.Refused(f"{path} exists", next_step="name another file")
     head = heads.read(ledger)
     if not ledger.head.exists():

@@ -83,7 +83,7 @@ def unwritable(error: OSError, path: Path, *, needed_bytes: int) -> errors.Ledge
     path          where it was to go
     needed_bytes  what was to be written
     """
-    there = next((place for place in (path, *path.parents) if place.exists()), Path("/"))
+    there = next((place for place in (path, *path.parents) if os.path.exists(place)), Path("/"))
     try:
         status = os.statvfs(there)
         free = str(status.f_bavail * status.f_frsize)

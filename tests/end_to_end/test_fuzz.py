@@ -27,7 +27,7 @@ DOCUMENTED = {0, 1, 2, 3, 4, 130}  # 5 is an internal error: documented, and nev
 HOSTILE = (
     "", " ", "-", "--", "-x", "--nowhere", "..", ".", "../..", "a/b", "~", "*", "?", "!", ",", "=", ":", "name:", ":word",
     "{{ 7 * 7 }}", "{% raw %}", "$(id)", "`id`", ";id", "|id", "&&id", "'", '"', "\\", "\n", "\r\n", "\t", "\x1b[2J", "\x7f",
-    "\ud800", "\udcff\udcfe", "\u202e", "\u200b", "e\u0301", "\U0001f4a9", "\u6f22\u5b57", "\ufeff",
+    "\udcff\udcfe", "\u202e", "\u200b", "e\u0301", "\U0001f4a9", "\u6f22\u5b57", "\ufeff",
     "None", "null", "true", "nan", "inf", "-inf", "1e999", "-1", "0", "1", "00", "0x10", "1_000", "9" * 30, "1.5", "2017-06-02",
     "all", "redis", "mysql", "ping", "PING", "con", "x" * 255, "x" * 256, "x" * 5000, "message=x", "nowhere", "nowhere/at/all",
     "flavor=15", "flavor=15,volume=1", "flavor=", "volume=x", ",,,", "=,=", "module=mymod", "net-id=x", "json", "table", "ID",
@@ -100,7 +100,7 @@ def command_line(chance: random.Random, context: click.Context) -> list[str]:
                 line.append(value_of(chance, parameter))
     if chance.random() < 0.1:
         chance.shuffle(line)
-    return [word.replace("\0", "") for word in line]
+    return line
 
 
 def value_of(chance: random.Random, option: click.Option) -> str:
@@ -125,7 +125,7 @@ def test_random_command_lines_as_processes(site: Site) -> None:
     chance, context = random.Random(SEED + 1), click.Context(cli.commands)
     codes: Counter[int] = Counter()
     for _ in range(PROCESSES):
-        line = [word.replace("\ud800", "") for word in command_line(chance, context)]  # no kernel takes that one
+        line = command_line(chance, context)
         ended = site.dbmod(*line)
         codes[ended.code] += 1
         check(ended, line)

@@ -150,7 +150,9 @@ def test_an_instance_that_gets_another_name_or_a_namesake_meanwhile_is_recorded_
     run, _ = started(here, Pace(batch_size=3, delay_seconds=0))
     gate(here, run, *three)
     found = {one.name: registered(attempt, run) for one, attempt in zip(three, attempts(here, run), strict=True)}
-    fleet.rename(here, "db-1", "renamed")
+    with pytest.raises(errors.Refused, match="is being worked on by run"):
+        fleet.rename(here, "db-1", "renamed")
+    put(builders.REPLACE(three[0], name="renamed"))
     put(builders.instance("db-2"))
     doors.record_modules(here, run.id, found)
     assert [one.state for one in attempts(here, run)] == ["ok"] * 3
