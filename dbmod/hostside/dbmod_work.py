@@ -53,6 +53,9 @@ def is_look(request: Request) -> bool:
 def instance_folder(request: Request) -> Iterator[Optional[int]]:
     """Open and lock the instance's folder: alone for a change, together with other readers for a look."""
     writes = not is_look(request)
+    directory = request["facts"].get("directory")
+    if request["verb"] in ("apply", "remove") and directory and not os.path.isdir(directory):
+        raise files.Unusable("%s is not there" % directory)  # an unmounted volume must not be made up for
     with files.folder(request["home"], ["instances", request["instance"]], make=writes) as folder:
         if folder is None:
             yield None

@@ -24,7 +24,7 @@ class Canary(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def forms(self) -> tuple[bytes, ...]:
-        """Give what to look for: its core as it is (also in JSON, URLs and reprs), in hex, and in base64 at any offset."""
+        """Give what to look for: its core (which JSON and URLs leave as it is), in hex, in base64 at any offset."""
         core = self.text[:32].encode()
         coded = []
         for offset in range(3):

@@ -20,7 +20,7 @@ from tests.faults import checker, failpoints
 R = TypeVar("R", bound=Record)
 PATIENCE_SECONDS = 120
 BIN = Path(sys.executable).parent
-# Takes any bytes; its message tells how many. Contents that begin with fail, crash or stay make trouble on the host only.
+# Takes any bytes; its message tells how many. Contents that begin with fail, crash or stay make trouble on the host.
 BLOB = '''"""Any bytes."""
 from ansible.module_utils import dbmod_kit as kit
 
@@ -123,8 +123,8 @@ class Site:
             tables.put(*added)
         return added
 
-    def add_module(self, name: str, contents: bytes, *, type: str = "ping", **more: Any) -> Module:
-        request = registry.Request(name=name, type=type, live_update=True, **more)
+    def add_module(self, name: str, contents: bytes, *, kind: str = "ping", **more: Any) -> Module:
+        request = registry.Request(name=name, type=kind, live_update=True, **more)
         return registry.create(self.context, request, contents)
 
     def update_module(self, name: str, contents: bytes) -> Module:

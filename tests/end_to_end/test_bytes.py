@@ -90,7 +90,7 @@ def test_applying_twice_changes_nothing_on_the_host(site: Site) -> None:
     [instance] = site.add_hosts(1)
     kinds = {"ping": b"message=hi\n", "blob": b"any", "token": b"secret"}
     for kind, contents in kinds.items():
-        site.add_module(kind, contents, type=kind)
+        site.add_module(kind, contents, kind=kind)
     site.well("module-apply", "db-0", *kinds)
     folders = {kind: checker.folder_of(instance, site.module(kind)) for kind in kinds}
     first = {kind: seen(folder) for kind, folder in folders.items()}
@@ -133,8 +133,8 @@ def test_large_contents_keep_the_controller_small(site: Site, size_mib: int, hos
     commands = {
         "module-create": (("large", "blob", str(path)), 3),
         "module-apply": (("--all", "--module", "large"), 3 * at_once),
-        "module-retrieve": (("db-0", "--directory", str(retrieved.parent)), 6),  # base64, which Ansible copies three times
-    }
+        "module-retrieve": (("db-0", "--directory", str(retrieved.parent)), 6),
+    }  # the last is what is allowed for each MiB; Ansible copies what a host gives, as base64, three times
     for verb, (words, factor) in commands.items():
         limit_mib = 100 + factor * size_mib
         with Watch(site.home) as watch:

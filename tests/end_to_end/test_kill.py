@@ -39,8 +39,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     site.update_module("mymod", b"message=Module.V2\n")
     yield site
     if tried:
-        figures.figure("R7", f"{len(survived)} of {len(tried)} kills at {len(points.HOST + points.CONTROLLER)} failpoints "
-                             "settled by one reconcile: rows equal their hosts' evidence, 0 attempts planned")  # fmt: skip
+        kills = f"{len(survived)} of {len(tried)} kills at {len(points.HOST + points.CONTROLLER)} failpoints"
+        figures.figure("R7", f"{kills}: after one reconcile rows equal their hosts' evidence, 0 attempts planned")
 
 
 @pytest.mark.parametrize(("point", "victim"), CASES)
@@ -108,7 +108,8 @@ def test_kill_of_the_command_at_random_moments_loses_nothing(
     assert site.problems() == []
     site.well("module-reapply", "mymod")
     assert {row.held for row in site.find(Row)} == {site.module("mymod").current.number}
-    figures.figure("R7", f"kill -9 of dbmod {name} at {trials} random moments (seed {SEED}): 0 lost, each next command works")  # fmt: skip
+    kills = f"kill -9 of dbmod {name} at {trials} random moments (seed {SEED})"
+    figures.figure("R7", f"{kills}: 0 lost, each next command works")
 
 
 @pytest.mark.root
@@ -128,4 +129,5 @@ def test_kill_while_creating_leaves_an_instance_that_can_be_deleted(site: Site) 
     site.well("create", "whole", "15", "--size", "1")
     site.well("delete", "whole", "--yes")
     assert site.well("list", "-f", "json").json() == []
-    figures.figure("R7", f"kill -9 of dbmod create at {trials} random moments (seed {SEED}): every half-built instance was deleted")  # fmt: skip
+    kills = f"kill -9 of dbmod create at {trials} random moments (seed {SEED})"
+    figures.figure("R7", f"{kills}: every half-built instance was deleted")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dbmod import processes
 from dbmod.records import Attempt, Run
 from tests.end_to_end.sites import Site, finish
 from tests.faults import failpoints
@@ -46,7 +47,7 @@ def slow(site: Site) -> Site:
     (site.types / "dbmod_slow.py").write_text(SLOW)
     site.add_hosts(4)
     wait_file(site).touch()
-    site.add_module("slow", f"{wait_file(site)}\n".encode(), type="slow")
+    site.add_module("slow", f"{wait_file(site)}\n".encode(), kind="slow")
     return site
 
 
@@ -154,8 +155,9 @@ def test_no_wait_goes_on_by_itself_and_run_wait_tells_its_end(site: Site) -> Non
 def test_a_server_killed_is_seen_and_comes_back_with_restart(site: Site) -> None:
     site.well("create", "db", "15", "--size", "1")
     pid = int((site.directory / "local" / site.instance("db").id / "server.pid").read_text())
+    server = processes.owner(pid)
     os.kill(pid, signal.SIGKILL)
-    failpoints.until(lambda: Path(f"/proc/{pid}").exists(), lambda there: not there, "the server to end")
+    failpoints.until(lambda: processes.is_alive(server), lambda alive: not alive, "the server to end")
     assert [one["Status"] for one in site.well("list", "-f", "json").json()] == ["SHUTDOWN"]
     assert site.well("show", "db", "-f", "json").json()["status"] == "SHUTDOWN"
     site.well("restart", "db")

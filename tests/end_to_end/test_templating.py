@@ -67,12 +67,11 @@ class Evil:
         (site.types / "dbmod_say.py").write_text(TYPE)
 
     def add_instances(self) -> None:
-        for number, (one, text) in enumerate(
-            zip(self.site.add_hosts(len(self.names)), self.names.values(), strict=True)
-        ):
+        hosts = self.site.add_hosts(len(self.names))
+        for number, (host, text) in enumerate(zip(hosts, self.names.values(), strict=True)):
             cluster = builders.cluster(text, id=ids.new_id(), region=text, tenant=text, locality=text)
             one = msgspec.structs.replace(
-                one, name=text, tenant=text, region=text, availability_zone=text, locality=text, volume_type=text,
+                host, name=text, tenant=text, region=text, availability_zone=text, locality=text, volume_type=text,
                 nics=(f"net-id={text}",), fault=text, cluster_id=cluster.id if number % 2 else None,
             )  # fmt: skip
             with self.site.context.store.transaction(holder="test") as tables:

@@ -1,0 +1,191 @@
+"""Faults that a user meets: broken hosts, dead hosts, failing modules, a late writer, hosts changed behind our back."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from dbmod.records import Attempt, Row
+from tests import figures
+from tests.end_to_end.sites import Site
+from tests.faults import checker
+
+HOSTS = 7
+DEAD = {
+    "the first": ("db-0",),
+    "the last": ("db-6",),
+    "a whole batch": ("db-2", "db-3"),
+    "all": tuple(f"db-{number}" for number in range(HOSTS)),
+}
+trials: list[str] = []
+
+
+def place(site: Site, name: str) -> Path:
+    return Path(str(site.instance(name).provider_facts["directory"]))
+
+
+def dead(site: Site, *names: str) -> list[str]:
+    """Give the arguments of an inventory beside dbmod's own that makes hosts dead: nobody listens on port 1."""
+    path = site.directory / "dead.json"
+    unreachable = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+    path.write_text(json.dumps({"all": {"hosts": dict.fromkeys(names, unreachable)}}))
+    return ["-i", "inventory/dbmod.yml", "-i", str(path)]
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Seven hosts that hold the first version; the second is current."""
+    site = Site(tmp_path_factory.mktemp("flow") / "template")
+    site.add_hosts(HOSTS)
+    site.add_module("mymod", b"message=Module.V1\n")
+    site.well("module-apply", "--all", "--module", "mymod")
+    site.update_module("mymod", b"message=Module.V2\n")
+    yield site
+    if trials:
+        figures.figure("R19b", f"{', '.join(trials)} of {HOSTS} dead: unreachable, all others applied, 0 planned")
+
+
+@pytest.mark.parametrize("what", DEAD)
+def test_dead_hosts_are_unreachable_and_the_others_go_on(
+    template: Site, make_site: Callable[..., Site], what: str
+) -> None:
+    site, names = make_site(template), DEAD[what]
+    given = ["-e", "all_instances=true", "-e", "modules=mymod", "-e", "batch_size=2", "-e", "delay=0"]
+    played = site.playbook("module_apply", *dead(site, *names), *given)
+    run = site.last_run()
+    states = site.states(run)
+    assert {name for name, state in states.items() if state == "unreachable"} == set(names), played.said
+    assert {name for name, state in states.items() if state == "ok"} == {f"db-{n}" for n in range(HOSTS)} - set(names)
+    assert played.code == 2  # Ansible's own word for it
+    assert site.find(Attempt, state="planned") == []
+    held = {row.instance_id: row.held for row in site.find(Row)}
+    assert {name: held[site.instance(name).id] for name in names} == dict.fromkeys(names, 1)
+    waited = site.dbmod("run-wait", run.id)
+    assert waited.code == (4 if len(names) == HOSTS else 1)
+    site.settled = True
+    trials.append(what)
+
+
+def test_hosts_that_cannot_be_written_are_named_and_the_others_go_on(
+    template: Site, make_site: Callable[..., Site]
+) -> None:
+    site = make_site(template)
+    for name, break_it in (("db-1", "removed"), ("db-2", "a file"), ("db-3", "a link"), ("db-4", "a full name")):
+        path = place(site, name)
+        site.broken.add(name)
+        if break_it == "a full name":
+            inner = next(path.rglob("contents.dat"))
+            inner.unlink()
+            inner.mkdir()
+            continue
+        shutil.rmtree(path)
+        if break_it == "a file":
+            path.write_text("no directory\n")
+        elif break_it == "a link":
+            path.symlink_to("/nowhere/at/all")
+    applied = site.dbmod("module-apply", "--all", "--module", "mymod", "--max_errors", "9", "-f", "json")
+    assert applied.code == 1
+    statuses = {row["Instance"]: (row["Status"], row["Message"]) for row in applied.json()}
+    assert [statuses[f"db-{number}"] for number in (0, 5, 6)] == [("OK", "Module.V2")] * 3
+    broken = [statuses[f"db-{number}"] for number in (1, 2, 3, 4)]
+    assert [status for status, _ in broken] == ["ERROR"] * 4, statuses
+    assert all("is not there" in message for _, message in broken[:3]), statuses
+    assert "Is a directory" in broken[3][1]
+    assert site.find(Attempt, state="planned") == []
+    assert site.dbmod("module-query", "--all").code in (0, 1)
+    assert site.dbmod("reconcile", "--all").code == 1
+
+
+def test_a_failing_module_keeps_the_version_held_and_the_rest_goes_on(site: Site) -> None:
+    site.add_hosts(1)
+    for name, contents in (("a", b"one"), ("b", b"two"), ("c", b"three")):
+        site.add_module(name, contents, kind="blob")
+    site.well("module-apply", "db-0", "a", "b", "c")
+    site.update_module("b", b"fail now")
+    site.update_module("c", b"four")
+    applied = site.dbmod("module-apply", "db-0", "a", "b", "c", "-f", "json")
+    assert applied.code == 1
+    assert [(row["Name"], row["Status"]) for row in applied.json()] == [("a", "OK"), ("b", "ERROR"), ("c", "OK")]
+    assert {row["Name"]: row["Current"] for row in site.well("module-list-instance", "db-0", "-f", "json").json()} == {
+        "a": True, "b": False, "c": True,
+    }  # fmt: skip
+    rows = {row.module_id: row for row in site.find(Row)}
+    failed = rows[site.module("b").id]
+    assert (failed.held, failed.status, failed.message) == (1, "ERROR", "asked to fail")
+    site.update_module("b", b"stay here")
+    site.well("module-reapply", "b")
+    removed = site.dbmod("module-remove", "db-0", "b")
+    assert removed.code == 1
+    assert "asked to stay" in removed.err
+    site.settled = True
+
+
+def test_a_late_writer_is_refused_by_the_serial_on_the_host(site: Site) -> None:
+    """A host that a newer ledger wrote to takes nothing from an older copy of that ledger."""
+    [instance] = site.add_hosts(1)
+    site.add_module("mymod", b"message=Module.V1\n")
+    site.well("module-apply", "db-0", "mymod")
+    shutil.copytree(site.home, site.directory / "older")
+    site.update_module("mymod", b"message=Module.V2\n")
+    for _ in range(3):
+        site.well("module-apply", "db-0", "mymod")
+    before = checker.on_host(instance, site.module("mymod"))
+    late = site.dbmod("module-apply", "db-0", "mymod", "-f", "json", DBMOD_HOME=str(site.directory / "older"))
+    assert late.code == 1
+    assert "older than" in late.json()[0]["Message"]
+    assert checker.on_host(instance, site.module("mymod")) == before
+    site.settled = True
+
+
+def test_remove_and_apply_again_keep_the_first_date(site: Site) -> None:
+    [instance] = site.add_hosts(1)
+    site.add_module("mymod", b"message=Module.V1\n")
+    site.well("module-apply", "db-0", "mymod")
+    [first] = site.find(Row)
+    site.well("module-remove", "db-0", "mymod")
+    [gone] = site.find(Row)
+    assert (gone.held, gone.removed_at is not None) == (None, True)
+    folder = checker.folder_of(instance, site.module("mymod"))
+    assert [path.name for path in folder.iterdir()] == ["result.json"]
+    refused = site.dbmod("module-remove", "db-0", "mymod")
+    assert refused.code == 2
+    assert "Module 'mymod' has not been applied" in refused.err
+    site.well("module-apply", "db-0", "mymod")
+    [again] = site.find(Row)
+    assert (again.held, again.created_at, again.removed_at) == (1, first.created_at, None)
+    site.settled = True
+
+
+def test_reconcile_finds_what_was_changed_behind_its_back(site: Site) -> None:
+    hosts = site.add_hosts(5)
+    site.add_module("mymod", b"message=Module.V1\n")
+    site.well("module-apply", "--all", "--module", "mymod")
+    folders = [checker.folder_of(instance, site.module("mymod")) for instance in hosts]
+    (folders[1] / "contents.dat").write_bytes(b"message=other\n")
+    (folders[2] / "contents.dat").unlink()
+    shutil.rmtree(folders[3])
+    (folders[4] / "result.json").write_bytes(b"{")
+    found = site.dbmod("reconcile", "--all", "-f", "json")
+    assert found.code == 1
+    seen = {row["Instance"]: row["Correction"] for row in found.json()}
+    assert seen == {"db-1": "drifted", "db-2": "missing", "db-3": "missing", "db-4": "unknown"}
+    assert (folders[1] / "contents.dat").read_bytes() == b"message=other\n"  # nothing is repaired unasked
+    site.settled = True
+    assert site.problems() == []
+    site.well("module-reapply", "mymod")
+    assert site.well("reconcile", "--all", "-f", "json").json() == []
+
+
+def test_a_row_that_the_ledger_lost_comes_back_from_the_host(site: Site) -> None:
+    """An older ledger is restored: one reconcile makes it equal to the hosts, and later runs are taken by them."""
+    site.add_hosts(2)
+    site.add_module("mymod", b"message=Module.V1\n")
+    site.well("ledger-backup", "before.tar")
+    site.well("module-apply", "--all", "--module", "mymod")
+    site.well("ledger-restore", "before.tar", "--force")
+    assert site.find(Row) == []
+    assert site.dbmod("reconcile", "--all").code in (0, 1)
+    assert {row.held for row in site.find(Row)} == {1}
+    site.well("module-apply", "--all", "--module", "mymod")
