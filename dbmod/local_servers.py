@@ -100,12 +100,13 @@ def _folders(place: Place) -> list[tuple[Path, int, int | None]]:
 def processes(place: Place, server: Server) -> list[int]:
     """Give the pids of the instance's server."""
     known = {program[:COMM_LENGTH] for program in server.programs}
+    data = Path(os.path.realpath(place.data))  # as the kernel tells it, where a link leads to the directory
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         try:
-            if (entry / "cwd").readlink() == place.data and (entry / "comm").read_text().strip() in known:
+            if (entry / "cwd").readlink() == data and (entry / "comm").read_text().strip() in known:
                 found.append(int(entry.name))
         except OSError:  # it ended meanwhile, or belongs to somebody else
             continue

@@ -1,7 +1,7 @@
 """Records and hosts' answers for tests of the domain. Each builder gives a sound one; keywords change fields."""
 
 import hashlib
-import os
+import subprocess
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -192,8 +192,6 @@ def well(attempt: Attempt, run: Run, /, **changes: Any) -> Outcome:
 
 def dead_owner() -> Owner:
     """Describe a process of this machine that has really ended."""
-    child = os.fork()
-    if child == 0:
-        os._exit(0)
-    os.waitpid(child, 0)
-    return REPLACE(processes.owner(), pid=child, started_ticks=1)
+    with subprocess.Popen(["true"]) as child:
+        child.wait()
+    return REPLACE(processes.owner(), pid=child.pid, started_ticks=1)
