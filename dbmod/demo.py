@@ -208,16 +208,29 @@ def main(*, keep: bool = False) -> int:
         failed = _tell(story, STEPS)
     except KeyboardInterrupt:
         failed = "interrupted"
+    except errors.DbmodError as error:
+        failed = error.what
     if keep:
         _say(f"The servers run on. Use them with: export DBMOD_HOME={story.environment['DBMOD_HOME']}")
     else:
-        failed = _tell(story, CLEAN_UP) or failed
-        shutil.rmtree(story.directory, ignore_errors=True)
+        failed = failed or _tell(story, CLEAN_UP)
+        failed = _leave_nothing(story) or failed
     if failed:
         output.error([f"The guide stopped at: {failed}"])
         return errors.Failed.exit_code
     _say(f"The whole guide: {len(STEPS)} steps in {time.monotonic() - started:.0f} seconds.")
     return 0
+
+
+def _leave_nothing(story: Story) -> str:
+    """Delete what a story that stopped early has left. Returns "" when the servers are gone, with all their files."""
+    for kind, delete in (("cluster-list", "cluster-delete"), ("list", "delete")):
+        for identifier in story.ask(kind, "-f", "value", "-c", "ID").split():
+            story.carry_out(f"dbmod {delete} {identifier} --yes")
+    if story.ask("list", "--include_clustered", "-f", "value", "-c", "ID"):
+        return f"cleaning up. What is left: DBMOD_HOME={story.environment['DBMOD_HOME']} dbmod list --include_clustered"
+    shutil.rmtree(story.directory, ignore_errors=True)
+    return ""
 
 
 def _tell(story: Story, steps: Sequence[Step]) -> str:

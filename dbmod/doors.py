@@ -211,7 +211,7 @@ def _told(here: Context, run_id: str, closed: Sequence[Attempt]) -> Answer:
     return {
         "failed_hosts": sorted(host_names[one] for one in bad if one in host_names),
         "lines": [
-            {"instance": instances[one.instance_id].name, "state": one.state, "message": one.message}
+            {"instance": host_names.get(one.instance_id, one.instance_id), "state": one.state, "message": one.message}
             for one in closed
             if one.instance_id in instances
         ],

@@ -114,7 +114,7 @@ def _request(
         datastore=str(variables["dbmod_datastore"]),
         datastore_version=str(variables["dbmod_datastore_version"]),
         directory=str(variables.get("dbmod_directory", "")),
-        port=int(variables.get("dbmod_port", 0)),
+        port=int(variables.get("dbmod_port") or 0),
         time_limit_seconds=here.settings.type_timeout_seconds,
         failpoint=transport.Failpoint(name=wanted, file=os.environ[FILE]) if wanted else None,
     )
@@ -178,5 +178,9 @@ def _keep(directory: Path, prefix: str, module: Module, contents: bytes, *, acto
         stem = f"{prefix}{module.id}_{module.datastore or 'all'}_{module.datastore_version or 'all'}"
     taken.add(stem)
     path = directory / f"{stem}.dat"
-    durable.write_file(path, contents)
+    try:
+        durable.write_file(path, contents)
+    except OSError as error:
+        durable.remove(path.with_name(path.name + durable.NEW))
+        raise errors.Failed(f"{path} cannot be written: {error.strerror}") from error
     return str(path)

@@ -290,17 +290,35 @@ def _close_question(
     for module in tables.find(Module):
         row = tables.get(Row, asked.instance_id, within=module.id)
         result = results.get(module.id)
-        if result is None and (row is None or row.held is None):
+        is_there = result is not None and not (result.evidence and result.evidence.removed)
+        if not is_there and (row is None or row.held is None):
             continue
+        if result is None and outcome.answer.problem:  # it said something that cannot be read, perhaps about this one
+            result = _unread(module, outcome.answer.problem)
         correction = reconcile.correct(row, result, at=now) if run.verb == "reconcile" else None
         after = correction.after if correction else evidence.look(row, result, at=now)
         if after is not None and after is not row and run.verb != "retrieve":
             rows.append(after)
-        attempts.append(_answer(asked, module, after, result, correction.what if correction else ""))
+        said = correction.what if correction else _said(run, after, result)
+        attempts.append(_answer(asked, module, result, message=said, changed=correction is not None))
     return attempts, rows
 
 
-def _answer(asked: Attempt, module: Module, row: Row | None, result: Result | None, correction: str) -> Attempt:
+def _unread(module: Module, problem: str) -> Result:
+    return Result(module=module.id, type=module.type, status="ERROR", message=problem, note="unknown", detail=problem)
+
+
+def _said(run: Run, row: Row | None, result: Result | None) -> str:
+    """Give what to tell of a module that was looked at: what is wrong with it there, else its own message."""
+    message = result.message if result else ""
+    observed = row.observed if row else None
+    is_kept = run.verb == "retrieve" and message.startswith("/")  # the path of the file it was written to
+    if observed in planning.DISAGREEING and not is_kept:
+        return f"{observed}: {(result.detail if result else '') or 'the host has nothing of it'}"
+    return message
+
+
+def _answer(asked: Attempt, module: Module, result: Result | None, *, message: str, changed: bool) -> Attempt:
     found = result.evidence if result else None
     return REPLACE(
         asked,
@@ -309,8 +327,8 @@ def _answer(asked: Attempt, module: Module, row: Row | None, result: Result | No
         number=found.version_number if found else 0,
         sha256=found.sha256 if found else "",
         status=(found.status if found else ""),
-        message=correction or (result.message if result else "") or (row.observed or "" if row else ""),
-        changed=bool(correction),
+        message=message,
+        changed=changed,
         ended_at=clock.now(),
         evidence=found,
     )

@@ -165,9 +165,15 @@ def plan_reapply(
     _refuse_haste(context, pace)
     with context.transaction("module-reapply") as tables:
         module = lookup.module(tables, reference, actor=context.actor)
+        held_by = tables.find(Row, module_id=module.id, removed_at=None)
+        if md5 not in (None, *(version.md5 for version in module.versions), *(row.held_md5 for row in held_by)):
+            raise errors.NotFound(
+                f"No version of module '{module.name}' has the md5 '{md5}'.",
+                next_step=f"dbmod module-versions {module.name}",
+            )
         selection = Selection(all=True, hosts=hosts)
         instances = {one.id: one for one in select(tables, selection, actor=context.actor)}
-        rows = planning.due(tables.find(Row, module_id=module.id, removed_at=None), module, md5=md5, force=force)
+        rows = planning.due(held_by, module, md5=md5, force=force)
         due = [
             instances[row.instance_id]
             for row in sorted(rows, key=lambda row: (row.updated_at, row.instance_id))
@@ -248,9 +254,10 @@ def _ready(
     needs = needs_of(modules, settings)
     for instance in instances:
         try:
-            if instance.status != "ACTIVE":
+            status = providers.observed_status(instance) if modules else instance.status
+            if status != "ACTIVE":
                 raise errors.Refused(
-                    f"Instance '{instance.name}' is not ACTIVE: its status is {instance.status}.",
+                    f"Instance '{instance.name}' is not ACTIVE: its status is {status}.",
                     details={"fault": instance.fault} if instance.fault else None,
                     next_step=f"dbmod show {instance.name}",
                 )

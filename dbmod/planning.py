@@ -14,6 +14,9 @@ MEMORY_PER_BYTE = 3  # the contents, the frame they are joined into, and what th
 Standing = Literal["current", "outdated", "failed", "drifted", "missing", "unknown"]
 
 
+DISAGREEING: tuple[Standing, ...] = ("drifted", "missing", "unknown")  # found by a look at the host
+
+
 class Work(msgspec.Struct, frozen=True, kw_only=True):
     """One thing to do on one instance."""
 
@@ -32,7 +35,7 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
 
 def standing(row: Row, module: Module) -> Standing:
     """Tell how an instance stands with a module. Derived from evidence, never stored."""
-    if row.observed in ("drifted", "missing", "unknown"):
+    if row.observed is not None and row.observed != "in sync":
         return row.observed
     if row.last_attempt == "error":
         return "failed"

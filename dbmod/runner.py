@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ import msgspec
 from dbmod import errors, fleet, inventory, ledger, paths, processes, providers, vault
 from dbmod.context import Context
 from dbmod.failpoints import failpoint
-from dbmod.records import Attempt, Instance, Run
+from dbmod.records import Attempt, Instance, Owner, Run
 from dbmod.store import durable
 
 PASSED = ("HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "SSH_AUTH_SOCK", "KRB5CCNAME", "KRB5_CONFIG")
@@ -29,6 +30,7 @@ PASSED_PREFIXES = ("DBMOD_", "LC_")
 WITHHELD = ("DBMOD_KEY", "DBMOD_PREVIOUS_KEY")  # ansible-runner writes the whole environment to disk
 DOORS = ("dbmod_plan", "dbmod_gate", "dbmod_apply", "dbmod_record")  # told in their own way
 QUIET = (*DOORS, "include_role", "include_tasks", "set_fact", "meta", "validate_argument_spec", "assert", "stat")
+MAKER = "maker"  # in a run's directory: the process that made it
 STOP_PATIENCE_SECONDS = 5
 POLL_SECONDS = 0.5
 
@@ -104,8 +106,16 @@ def sweep_directories(context: Context) -> None:
     """Remove the directories that runs left when they were killed."""
     for directory in (context.settings.home_path / "runs").glob("*/"):
         run = context.store.snapshot().get(Run, directory.name)
-        if run is None or not run.is_open:
+        if (run is None or not run.is_open) and not _is_in_use(directory):
             shutil.rmtree(directory, ignore_errors=True)
+
+
+def _is_in_use(directory: Path) -> bool:
+    """Tell whether its maker lives: the playbook ends the run a moment before ansible-runner is done there."""
+    try:
+        return processes.is_alive(msgspec.json.decode((directory / MAKER).read_bytes(), type=Owner))
+    except (OSError, msgspec.MsgspecError):
+        return False
 
 
 class _Display:
@@ -114,12 +124,16 @@ class _Display:
     def __init__(self, context: Context, run: Run, progress: Progress) -> None:
         tables = context.store.snapshot()
         self.progress = progress
-        self.names = {host: instance.name for host, instance in run_hosts(context, run).items()}
+        hosts = run_hosts(context, run)
+        bearers = Counter(instance.name for instance in hosts.values())
+        self.names = {
+            host: one.name if bearers[one.name] == 1 else f"{one.name} ({one.id})" for host, one in hosts.items()
+        }
         self.batches = len(run.batch_sizes)
         self.is_about_instances = run.verb in ledger.CHANGING_INSTANCES
         self.last_error = ""
         self.failures: list[str] = []
-        claimed = {instance.id: instance.name for instance in run_hosts(context, run).values()}
+        claimed = {one.id: self.names[host] for host, one in hosts.items()}
         progress.start(run, claimed, tables.find(Attempt, run_id=run.id))
 
     def event(self, data: dict[str, Any]) -> bool:
@@ -145,7 +159,11 @@ class _Display:
             )
         elif action == "dbmod_record" and kind == "runner_on_ok":
             for line in result.get("lines", []):
-                self.progress.host(str(line["instance"]), str(line["state"]), str(line["message"]))
+                self.progress.host(
+                    self.names.get(str(line["instance"]), str(line["instance"])),
+                    str(line["state"]),
+                    str(line["message"]),
+                )
         elif kind in ("runner_on_start", "runner_on_ok") and self.is_about_instances and action not in QUIET:
             self.progress.step(host, str(data.get("task", "")), done=kind == "runner_on_ok")
 
@@ -258,6 +276,7 @@ def _make_directory(context: Context, run_id: str) -> Path:
     directory = _runs_directory(context) / run_id
     for path in (directory, directory / "inventory"):
         path.mkdir(mode=0o700)
+    (directory / MAKER).write_bytes(msgspec.json.encode(processes.owner()))
     run = ledger.open_run(context.store.snapshot(), run_id)
     hosts = run_hosts(context, run)
     connections = {name: providers.describe(name).connection for name in {one.provider for one in hosts.values()}}
@@ -288,6 +307,7 @@ def _environment(context: Context, directory: Path) -> Iterator[None]:
     kept["DBMOD_HOME"] = str(context.settings.home_path)
     kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), before.get("PATH", os.defpath)])
     kept["ANSIBLE_CONFIG"] = str(paths.content() / "ansible.cfg")
+    kept["ANSIBLE_TIMEOUT"] = str(context.settings.connect_timeout_seconds)
     kept["ANSIBLE_HOST_KEY_CHECKING"] = "True"  # ansible-runner turns it off where it is not set
     kept["ANSIBLE_LOCAL_TEMP"] = kept["ANSIBLE_REMOTE_TEMP"] = str(directory / "tmp")
     os.environ.clear()

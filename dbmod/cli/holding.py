@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from dbmod import clock, fleet, lookup, planning, providers, registry
+from dbmod import clock, fleet, identity, lookup, planning, providers, registry
 from dbmod.cli import complete, options, output, paging, shapes
 from dbmod.context import Context
 from dbmod.records import Instance, Module, Row
@@ -88,7 +88,7 @@ def on_instance(context: Context, *, instance: str, view: output.View) -> None:
     one = lookup.instance(tables, instance, actor=context.actor)
     rows = [
         (module.id, module.name, module.type, *shapes.held(row, module))
-        for module, row in held_by(tables, one, modules=planning.in_order(tables.find(Module)))
+        for module, row in held_by(tables, one, modules=seen(context, tables))
     ]
     output.table(view, ON_INSTANCE, rows)
 
@@ -101,13 +101,18 @@ def on_cluster(context: Context, *, cluster: str, view: output.View) -> None:
     """List the modules that the members of a cluster hold, as the ledger knows."""
     tables = context.store.snapshot()
     one = lookup.cluster(tables, cluster, actor=context.actor)
-    modules = planning.in_order(tables.find(Module))
+    modules = seen(context, tables)
     rows = [
         (member.name, module.name, module.type, *shapes.held(row, module))
         for member in fleet.members_of(tables, one.id)
         for module, row in held_by(tables, member, modules=modules)
     ]
     output.table(view, ON_CLUSTER, rows)
+
+
+def seen(context: Context, tables: Tables) -> list[Module]:
+    """Give the modules that exist for the one who asks, in the order in which they are applied."""
+    return planning.in_order(one for one in tables.find(Module) if identity.sees(context.actor, one))
 
 
 def held_by(tables: Tables, instance: Instance, *, modules: list[Module]) -> list[tuple[Module, Row]]:

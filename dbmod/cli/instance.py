@@ -4,12 +4,12 @@ from typing import Any
 
 import click
 
-from dbmod import building, clock, fleet, lookup, planning, providers
+from dbmod import building, clock, fleet, lookup, providers
 from dbmod.cli import ask, carry, complete, holding, options, output, paging, parsing, shapes
 from dbmod.cli.carry import Outcome
 from dbmod.cli.options import Display
 from dbmod.context import Context
-from dbmod.records import Cluster, Instance, Module
+from dbmod.records import Cluster, Instance
 
 CREATED = (
     "created",
@@ -159,7 +159,7 @@ def show(context: Context, *, instance: str, view: output.View) -> None:
     one = lookup.instance(tables, instance, actor=context.actor)
     cluster = tables.get(Cluster, one.cluster_id) if one.cluster_id else None
     flavor = context.settings.flavors.get(one.flavor)
-    modules = planning.in_order(tables.find(Module))
+    modules = holding.seen(context, tables)
     output.properties(
         view,
         {

@@ -44,4 +44,6 @@ def _value(view: output.View, value: object) -> object:
     """Show lists and mappings as JSON, which is how a variable gives them."""
     if view.format in output.STRUCTURED or not isinstance(value, dict | list | tuple):
         return value
+    if isinstance(value, dict) and view.format == "table":
+        return f"{', '.join(value)}: see flavor-list"
     return msgspec.json.encode(value).decode()

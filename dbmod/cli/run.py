@@ -6,13 +6,13 @@ from typing import Any
 import click
 import msgspec
 
-from dbmod import clock, errors, ledger, lookup, operations, processes
+from dbmod import clock, errors, ledger, lookup, operations, planning, processes
 from dbmod.cli import carry, complete, options, output
 from dbmod.cli.carry import Outcome
 from dbmod.cli.options import Display
 from dbmod.context import Context
 from dbmod.operations import Selection
-from dbmod.records import Attempt, Cluster, Instance, Module, Run
+from dbmod.records import Attempt, Cluster, Instance, Module, Row, Run
 from dbmod.store.interface import Tables
 
 LISTED = ("ID", "Verb", "What", "State", "Batch", "Actor", "Reason", "Created", "Ended")
@@ -35,7 +35,6 @@ SHOWN = (
 TRIED = ("Instance", "Module", "Batch", "Status", "From", "To", "Message")
 HISTORY = ("When", "Run", "Verb", "Instance", "Module", "From", "To", "Status", "Message", "Actor", "Reason")
 RECONCILED = ("Instance", "Module", "Status", "Correction")
-DRIFT = ("drifted", "missing", "unknown")
 
 
 @options.command("run-list", example="dbmod run-list --limit 10")
@@ -138,11 +137,18 @@ def reconcile(
         output.note("Nothing to do: there is no such instance that could be asked.")
         return 0
     outcome = carry.finish(context, planned.run, display)
-    found = [one for one in outcome.about_modules if one.changed or one.message in DRIFT]
+    apart = {one.key for one in outcome.about_modules if _disagrees(context, one)}
+    found = [one for one in outcome.about_modules if one.changed or one.key in apart]
     output.table(view, RECONCILED, [_correction(outcome, one) for one in found])
     carry.complain(outcome)
     output.note(carry.summary(outcome))
-    return outcome.exit_code or int(any(one.message in DRIFT for one in found))
+    return outcome.exit_code or int(bool(apart))
+
+
+def _disagrees(context: Context, attempt: Attempt) -> bool:
+    """Tell whether the host holds something else than the ledger says: newly seen, or still."""
+    row = context.store.snapshot().get(Row, attempt.instance_id, within=attempt.module_id)
+    return row is not None and row.removed_at is None and row.observed in planning.DISAGREEING
 
 
 def _show(context: Context, run: Run, view: output.View) -> Outcome:

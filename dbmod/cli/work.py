@@ -111,7 +111,7 @@ def query(context: Context, *, names: tuple[str, ...], several: Selection, displ
     else:
         output.table(view, QUERIED[:-1], rows, further=QUERIED[-1:])
     carry.complain(outcome)
-    return outcome.exit_code
+    return outcome.exit_code or int(any(row[-1] in planning.DISAGREEING for row in rows))
 
 
 @options.command("module-retrieve", example="dbmod module-retrieve myinst --directory contents --prefix today")
@@ -134,7 +134,8 @@ def retrieve(context: Context, *, instance: str, directory: str, prefix: str, di
         else:  # a secret type keeps no contents on its host, and says so
             output.note(f"{carry.module_row(outcome, attempt)[1]}: {attempt.message or carry.status(attempt)}")
     carry.complain(outcome)
-    return outcome.exit_code
+    amiss = any(attempt.message.startswith(planning.DISAGREEING) for attempt in outcome.about_modules)
+    return outcome.exit_code or int(amiss)
 
 
 @options.command(

@@ -24,10 +24,12 @@ def run(header: Dict[str, Any], sources: Dict[str, str], stream: BinaryIO) -> No
     try:
         if header["verb"] in ("query", "retrieve"):
             _start(header)
-            _look(header, sources)
+            is_done = _look(header, sources)
         else:
             _change(header, sources, stream)
-        _say("dbmod-finished %s" % header["run"])
+            is_done = True
+        if is_done:
+            _say("dbmod-finished %s" % header["run"])
     except _Gone:
         os._exit(1)  # flushing the broken pipe at the end would only complain
 
@@ -73,8 +75,8 @@ def _one(
     return change.change(header, module, kind, contents, instance)
 
 
-def _look(header: Dict[str, Any], sources: Dict[str, str]) -> None:
-    """Report the modules asked for, or with none named every module that is there."""
+def _look(header: Dict[str, Any], sources: Dict[str, str]) -> bool:
+    """Report the modules asked for, or with none named every module that is there; False where it was refused."""
     try:
         with work.instance_folder(header) as instance:
             for module in header["modules"] or look.present(instance):
@@ -85,6 +87,8 @@ def _look(header: Dict[str, Any], sources: Dict[str, str]) -> None:
                 _result(header, look.look(header, module, kind, instance))
     except (files.Unusable, OSError) as error:
         _say("dbmod-refused %s %s" % (header["run"], kit.one_line(getattr(error, "strerror", None) or str(error))))
+        return False
+    return True
 
 
 def _loaded(sources: Dict[str, str], name: str) -> Optional[kit.Type]:

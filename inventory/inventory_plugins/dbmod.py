@@ -1,4 +1,4 @@
-"""The fleet as a dynamic inventory; a thin door to dbmod/inventory.py."""
+"""The fleet as a dynamic inventory; a thin door to dbmod/fleet_inventory.py."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ DOCUMENTATION = """
 name: dbmod
 short_description: The instances of a dbmod ledger
 description:
-  - Lists every living instance of the ledger below E(DBMOD_HOME), with groups by datastore, provider and cluster.
+  - Lists every living instance of the ledger below E(DBMOD_HOME), with groups by datastore and provider.
   - A host bears its instance's name where that is plain and unique, else its id.
 options:
   plugin:

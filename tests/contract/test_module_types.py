@@ -269,7 +269,8 @@ def test_module_in_a_playbook_refuses(playbook: Any, name: str, number: int) -> 
     results, _, _ = playbook
     for step in ("check", "apply"):
         result = results[f"{name}-{number}", step]
-        assert (result["failed"], result["msg"], result.get("invocation", {})) == (True, case_of(name, number)["refused"], {})
+        assert (result["failed"], result["msg"]) == (True, case_of(name, number)["refused"])
+        assert result.get("invocation", {}) == {}  # core 2.21 leaves it out
 
 
 def test_a_second_run_of_any_type_changes_nothing(playbook: Any, figure: Callable[[str, str], None]) -> None:

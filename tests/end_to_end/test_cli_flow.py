@@ -167,6 +167,7 @@ def test_reconcile_finds_what_was_changed_behind_its_back(site: Site) -> None:
     (folders[2] / "contents.dat").unlink()
     shutil.rmtree(folders[3])
     (folders[4] / "result.json").write_bytes(b"{")
+    assert len(site.problems()) == 4  # so the checker, which every test ends with, does see
     found = site.dbmod("reconcile", "--all", "-f", "json")
     assert found.code == 1
     seen = {row["Instance"]: row["Correction"] for row in found.json()}

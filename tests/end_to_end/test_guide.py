@@ -1,5 +1,6 @@
-"""The OpenStack Trove module guide, step by step, on real MariaDB and a real Redis Cluster: what a user sees after each."""
+"""The OpenStack Trove module guide, step by step, on real MariaDB and a real Redis Cluster: what a user sees."""
 
+import itertools
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -213,7 +214,7 @@ def test_batches_of_one_run_one_at_a_time_three_seconds_apart(guide: Told) -> No
     assert applied
     run_id = _newest_run(guide)
     ended = _ends_of(guide, run_id)
-    gaps = [(later - sooner).total_seconds() for sooner, later in zip(ended, ended[1:], strict=False)]
+    gaps = [(later - sooner).total_seconds() for sooner, later in itertools.pairwise(ended)]
     figures.figure(
         "pace", f"module-reapply --batch_size=1 --delay=3: seconds between hosts {[round(gap, 1) for gap in gaps]}"
     )

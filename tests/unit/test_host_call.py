@@ -25,6 +25,7 @@ def host(here: Context, put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """An instance whose home is a scratch directory; doors find the ledger by the environment."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DBMOD_HOME", here.settings.home)
+    (tmp_path / "instance").mkdir()
     instance = builders.instance(provider_facts={"directory": str(tmp_path / "instance")})
     put(instance)
     return instance
@@ -121,7 +122,7 @@ def test_check_changes_nothing_on_the_host(here: Context, host: Instance, tmp_pa
     run = operations.plan_apply(here, Selection(instance="myinst"), ["mymod"], check=True).run
     (looked,) = carried_out(here, run, host)
     assert (looked.state, looked.changed) == ("skipped", True)
-    assert not (tmp_path / "instance").exists()
+    assert list((tmp_path / "instance").iterdir()) == []
     assert here.store.snapshot().find(Row) == []
 
 

@@ -32,7 +32,9 @@ def test_an_instance_that_is_named_by_the_id_of_another_does_not_take_its_place(
 
 
 def test_the_variables_are_those_that_roles_declare() -> None:
-    instance = builders.instance(provider_facts={"directory": "/d", "uid": 216000}, cluster_id=builders.cluster().id)
+    instance = builders.instance(
+        port=16000, provider_facts={"directory": "/d", "uid": 216000}, cluster_id=builders.cluster().id
+    )
     assert inventory.variables(instance, flavors=FLAVORS) == {
         "dbmod_id": instance.id,
         "dbmod_provider": "local",

