@@ -251,8 +251,7 @@ def _plan_build(
         reason=context.reason,
         cluster_id=cluster_id,
     )
-    ledger.plan_instances(tables, run, [instance for instance, _ in built.values()])
-    return run
+    return ledger.plan_instances(tables, run, [instance for instance, _ in built.values()])
 
 
 def _region(members: Sequence[Member], settings: Settings) -> str:

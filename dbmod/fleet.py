@@ -61,6 +61,12 @@ def plan_restart(context: Context, reference: str) -> tuple[Instance, Run]:
         instance = lookup.instance(tables, reference, actor=context.actor)
         if instance.status == "BUILD":
             raise errors.Refused(f"Instance '{instance.name}' is still being built.", next_step="dbmod run-list")
+        if instance.built_at is None:
+            raise errors.Refused(
+                f"Instance '{instance.name}' was never built.",
+                details={"fault": instance.fault},
+                next_step=f"dbmod delete {instance.name}, then create it again",
+            )
         return instance, _plan_claim(tables, context, "restart", "instance_restart", [instance])
 
 
@@ -106,6 +112,7 @@ def record(
                 instance,
                 status=status if not fault else instance.status if run.verb == "shrink" else "ERROR",
                 fault=fault,
+                built_at=instance.built_at or (now if status == "ACTIVE" and not fault else None),
                 updated_at=now,
                 deleted_at=now if status == "DELETED" and not fault else None,
                 **known,
@@ -158,8 +165,7 @@ def _plan_claim(
         reason=context.reason,
         cluster_id=cluster.id if cluster else None,
     )
-    ledger.plan_instances(tables, run, instances)
-    return run
+    return ledger.plan_instances(tables, run, instances)
 
 
 def idle_cluster(tables: Tables, context: Context, reference: str, *, leaving: Collection[str] = ()) -> Cluster:

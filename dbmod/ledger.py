@@ -57,6 +57,7 @@ def plan(
         options=dict(options or {}),
         actor=actor,
         reason=reason,
+        subject=_subject([item.instance for item in work]),
         state="planned",
         owner=processes.owner(),
         batch=0,
@@ -70,12 +71,17 @@ def plan(
     return run
 
 
-def plan_instances(tables: Tables, run: Run, instances: Sequence[Instance]) -> None:
-    """Add to a run the attempts that claim whole instances (batch 0), for create, delete, restart, grow and shrink."""
+def plan_instances(tables: Tables, run: Run, instances: Sequence[Instance]) -> Run:
+    """Add to a run the attempts that claim whole instances (batch 0), for create, delete, restart, grow and shrink.
+
+    Returns  the run, now about these instances
+    """
     work = [planning.Work(instance=instance, module=None) for instance in instances]
     refuse_conflicts(tables, run.verb, work, but=run.id)
     claims = planning.attempts(run.id, work, [instances])
-    tables.put(*(REPLACE(claim, batch=0) for claim in claims))
+    claimed = REPLACE(run, subject=_subject(instances))
+    tables.put(claimed, *(REPLACE(claim, batch=0) for claim in claims))
+    return claimed
 
 
 def note(
@@ -154,7 +160,7 @@ def start_batch(tables: Tables, run_id: str, batch: int) -> str:
         close(tables, run.id, message=f"stopped by {run.stop_requested_by}")
         return f"stopped by {run.stop_requested_by}"
     if run.max_errors is not None and len(spent) > run.max_errors:
-        why = f"{len(spent)} host(s) failed, {run.max_errors} may"
+        why = f"failed hosts: {len(spent)}, and --max_errors allows {run.max_errors}"
         close(tables, run.id, message=why)
         return why
     now = clock.now()
@@ -384,6 +390,11 @@ def _give_up_instance(tables: Tables, run: Run, instance_id: str) -> None:
     if instance and instance.status == "BUILD":
         fault = f"the run {run.id} that built it ended before it did"
         tables.put(REPLACE(instance, status="ERROR", fault=fault, updated_at=clock.now()))
+
+
+def _subject(instances: Sequence[Instance]) -> str:
+    names = {instance.id: instance.name for instance in instances}
+    return next(iter(names.values()), "") if len(names) < 2 else f"{len(names)} instances"
 
 
 def _is_dead(run: Run) -> bool:

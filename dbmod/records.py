@@ -102,6 +102,7 @@ class Instance(Record, frozen=True, kw_only=True):
     volume_id: str | None
     created_at: datetime
     updated_at: datetime
+    built_at: datetime | None = None  # None until it was ACTIVE once
     nics: tuple[str, ...] = ()  # as given: net-id=…,v4-fixed-ip=…
     host_keys: tuple[str, ...] = ()
     provider_facts: dict[str, str | int] = {}  # what its provider has to remember: directory, uid
@@ -239,6 +240,7 @@ class Run(Record, frozen=True, kw_only=True):
     options: dict[str, Any]
     actor: str
     reason: str
+    subject: str = ""  # which instances, for people: the name of one, or how many
     state: RunState
     owner: Owner | None
     batch: int  # the batch that was last started; 0 before the first

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from dbmod import errors, fleet, inventory, ledger, paths, processes, providers, vault
+from dbmod import errors, fleet, host_call, inventory, ledger, paths, processes, providers, vault
 from dbmod.context import Context
 from dbmod.failpoints import failpoint
 from dbmod.records import Attempt, Instance, Owner, Run
@@ -53,21 +53,26 @@ class Progress(Protocol):
     def stop(self) -> None: ...
 
 
-def carry_out(context: Context, run: Run, *, progress: Progress, verbosity: int = 0, check: bool = False) -> Run:
+def carry_out(context: Context, run: Run, *, progress: Progress, verbosity: int = 0) -> Run:
     """Run a planned run's playbook in the foreground. Every way out leaves the run closed.
 
     verbosity  0: only progress; 1 and more: Ansible's own output on standard error, as with -v
     Returns    the closed run, as the ledger has it
     """
-    directory = _make_directory(context, run.id)
+    try:
+        directory = _make_directory(context, run.id)
+    except (OSError, errors.DbmodError) as error:
+        _close(context, run, "its directory could not be made")
+        if isinstance(error, OSError):
+            raise durable.unwritable(error, context.settings.home_path / "runs", needed_bytes=0) from error
+        raise
     display = _Display(context, run, progress)
     stop = _Stop(context, run, progress)
     trouble = ""
     try:
+        _refuse_unreadable_contents(context, run)
         with _environment(context, directory), stop.handlers():
-            trouble = _run_playbook(
-                run, directory, display, stop, forks=context.settings.forks, verbosity=verbosity, check=check
-            )
+            trouble = _run_playbook(run, directory, display, stop, forks=context.settings.forks, verbosity=verbosity)
     finally:
         progress.stop()
         closed = _close(context, run, trouble)
@@ -134,6 +139,7 @@ class _Display:
         self.last_error = ""
         self.failures: list[str] = []
         claimed = {one.id: self.names[host] for host, one in hosts.items()}
+        self.names |= claimed  # one that is deleted has no host name any more: dbmod_record names it by its id
         progress.start(run, claimed, tables.find(Attempt, run_id=run.id))
 
     def event(self, data: dict[str, Any]) -> bool:
@@ -231,9 +237,20 @@ def run_hosts(context: Context, run: Run) -> dict[str, Instance]:
     return {host_names[instance.id]: instance for instance in living if instance.id in wanted}
 
 
-def _run_playbook(
-    run: Run, directory: Path, display: _Display, stop: _Stop, *, forks: int, verbosity: int, check: bool
-) -> str:
+def _refuse_unreadable_contents(context: Context, run: Run) -> None:
+    """Refuse before any host is touched where contents are damaged or gone, or their key is. Raises LedgerError."""
+    if host_call.VERBS.get(run.verb) != "apply":
+        return
+    wanted = {(one.module_id, one.number) for one in context.store.snapshot().find(Attempt, run_id=run.id)}
+    for module_id, number in sorted(wanted):
+        if module_id:
+            try:
+                context.store.read_contents(module_id, number)
+            except errors.NotFound as error:
+                raise errors.LedgerDamaged(error.what, next_step="dbmod ledger-check") from error
+
+
+def _run_playbook(run: Run, directory: Path, display: _Display, stop: _Stop, *, forks: int, verbosity: int) -> str:
     """Returns what went wrong with the playbook as a whole, "" where nothing did."""
     import ansible_runner  # 85 ms, only for commands that run something
 
@@ -246,7 +263,6 @@ def _run_playbook(
         settings={"pexpect_timeout": 1, "suppress_ansible_output": not verbosity},
         forks=forks,
         verbosity=max(0, verbosity - 1),
-        cmdline="--check" if check else None,
         quiet=not verbosity,
         event_handler=display.event,
         cancel_callback=stop.now,
@@ -307,6 +323,7 @@ def _environment(context: Context, directory: Path) -> Iterator[None]:
     kept["DBMOD_HOME"] = str(context.settings.home_path)
     kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), before.get("PATH", os.defpath)])
     kept["ANSIBLE_CONFIG"] = str(paths.content() / "ansible.cfg")
+    kept["ANSIBLE_TIMEOUT"] = str(context.settings.connect_timeout_seconds)
     kept["ANSIBLE_TIMEOUT"] = str(context.settings.connect_timeout_seconds)
     kept["ANSIBLE_HOST_KEY_CHECKING"] = "True"  # ansible-runner turns it off where it is not set
     kept["ANSIBLE_LOCAL_TEMP"] = kept["ANSIBLE_REMOTE_TEMP"] = str(directory / "tmp")

@@ -77,6 +77,7 @@ def instance(name: str = "myinst", **changes: Any) -> Instance:
         volume_id=None,
         created_at=MOMENT,
         updated_at=MOMENT,
+        built_at=MOMENT,
     )
     return REPLACE(one, **changes)
 

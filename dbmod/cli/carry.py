@@ -106,7 +106,7 @@ def status(attempt: Attempt) -> str:
     """Give a status for tables: the host's own, or why there is none."""
     if attempt.state in ("ok", "error", "skipped") and attempt.status:
         return attempt.status
-    return attempt.state.upper()
+    return "RUNNING" if attempt.state == "planned" and attempt.started_at else attempt.state.upper()
 
 
 def module_row(outcome: Outcome, attempt: Attempt) -> tuple[str, ...]:
@@ -141,6 +141,8 @@ def complain(outcome: Outcome) -> None:
             output.error([f"{outcome.instances[attempt.instance_id]}: {attempt.message or attempt.state}"])
     if outcome.run.state != "done" and outcome.run.message:
         output.note(f"The run {outcome.run.id} ended early: {outcome.run.message}")
+    if outcome.run.state == "failed" and len(outcome.attempts) > 1:
+        output.note(f"next: dbmod run-show {outcome.run.id}")
 
 
 def summary(outcome: Outcome) -> str:

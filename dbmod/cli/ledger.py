@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from dbmod import config, errors
+from dbmod import config, errors, ledger
 from dbmod.cli import ask, options, output
 from dbmod.context import Context
 
@@ -91,6 +91,8 @@ def rotate(context: Context) -> None:
     from dbmod.store import contents
 
     done = contents.rotate(context.settings)
+    with context.transaction("key-rotate") as tables:
+        ledger.note(tables, "key-rotate", actor=context.actor.name, reason=context.reason)
     again = ", going on where it was interrupted" if done.was_interrupted else ""
     output.note(f"{done.files} contents are encrypted with the key {done.key_id} now{again}. Backups need the old key.")
 

@@ -106,11 +106,14 @@ def execute(*, run: str) -> int:
 def history(context: Context, *, what: str, view: output.View) -> None:
     """List all that was ever tried with a module or on an instance, the latest last."""
     tables = context.store.snapshot()
-    attempts = tables.find(Attempt, **_subject(context, tables, what))
+    subject = _subject(context, tables, what)
+    attempts = tables.find(Attempt, **subject)
     runs = {one.id: one for one in tables.find(Run)}
     tried = [(runs[one.run_id], one) for one in attempts if one.run_id in runs]
     tried.sort(key=lambda pair: (pair[0].serial, pair[1].position, pair[1].order))
-    output.table(view, HISTORY, [_tried(tables, run, attempt) for run, attempt in tried])
+    lines = [(run.serial, _tried(tables, run, attempt)) for run, attempt in tried]
+    lines += [(run.serial, _registered(run, what)) for run in runs.values() if _is_about(run, subject)]
+    output.table(view, HISTORY, [line for _, line in sorted(lines, key=lambda pair: pair[0])])
 
 
 @options.command(
@@ -206,7 +209,7 @@ def _what(tables: Tables, run: Run) -> str:
     if run.cluster_id:
         cluster = tables.get(Cluster, run.cluster_id)
         return cluster.name if cluster else run.cluster_id
-    return ""
+    return run.subject
 
 
 def _subject(context: Context, tables: Tables, what: str) -> Mapping[str, str]:
@@ -243,6 +246,16 @@ def _tried(tables: Tables, run: Run, attempt: Attempt) -> tuple[Any, ...]:
         run.actor,
         run.reason,
     )
+
+
+def _is_about(run: Run, subject: Mapping[str, str]) -> bool:
+    """Tell whether a run only registered, changed or deleted the module that is asked about."""
+    return not run.playbook and run.module_id is not None and run.module_id == subject.get("module_id")
+
+
+def _registered(run: Run, module: str) -> tuple[Any, ...]:
+    when = clock.seconds(run.created_at)
+    return when, run.id, run.verb, None, module, None, None, "OK", "", run.actor, run.reason
 
 
 def _correction(outcome: Outcome, attempt: Attempt) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin
+from ansible.template import trust_as_template
 
 DOCUMENTATION = """
 name: dbmod
@@ -45,7 +46,8 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]
         for host, variables in data["all"]["hosts"].items():
             inventory.add_host(host)
             for name, value in variables.items():
-                inventory.set_variable(host, name, value)
+                # checked to hold no template; untrusted, an export would wrap it, and AWX would store the wrapping
+                inventory.set_variable(host, name, trust_as_template(value) if isinstance(value, str) else value)
         for group, members in data["groups"].items():
             inventory.add_group(group)
             for host in members:

@@ -167,7 +167,7 @@ def test_when_failures_exceed_the_budget_no_new_batch_starts(fleet_of_four: Stor
         start(fleet_of_four, run)
         batch(fleet_of_four, run, 1, well(fleet_of_four, run, status="ERROR", message="no"))
         why = do(fleet_of_four, ledger.start_batch, run.id, 2)
-        assert why == ("" if goes_on else "1 host(s) failed, 0 may")
+        assert why == ("" if goes_on else "failed hosts: 1, and --max_errors allows 0")
         if not goes_on:
             assert states(fleet_of_four, run) == ["error", "cancelled", "cancelled", "cancelled"]
             assert (of(fleet_of_four, run).state, of(fleet_of_four, run).message) == ("failed", why)
@@ -190,7 +190,7 @@ def test_an_unknown_host_spends_the_budget_and_a_dead_host_never_stops_the_other
     begun = builders.outcome(HOSTS[1], builders.answer(finished=False))
     batch(fleet_of_four, run, 2, [begun])
     assert states(fleet_of_four, run) == ["unreachable", "unknown", "planned", "planned"]
-    assert do(fleet_of_four, ledger.start_batch, run.id, 3) == "1 host(s) failed, 0 may"
+    assert do(fleet_of_four, ledger.start_batch, run.id, 3) == "failed hosts: 1, and --max_errors allows 0"
 
 
 def test_a_stop_request_ends_the_run_before_the_next_batch(fleet_of_four: Store) -> None:
