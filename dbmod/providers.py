@@ -25,6 +25,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     offers: tuple[str, ...]  # what module types may need
     offers_as_root: tuple[str, ...]  # besides, where dbmod runs as root
     connection: dict[str, Any]  # host variables
+    ignores: tuple[str, ...] = ()  # options of create that mean nothing to it: volume_type, nics …
     encrypted: bool  # whether contents travel encrypted: encrypted_rpc_messaging
     observed_by: Literal["port", "nothing"]  # how list and show see that a server is down
 

@@ -60,6 +60,7 @@ def create(
         locality=given["locality"],
     )
     cluster, run = building.plan_cluster_create(context, request)
+    instance.note_ignored(fleet.members_of(context.store.snapshot(), cluster.id))
     if not wait:
         carry.leave(context, run)
         return _show(context, cluster.id, view)

@@ -1,5 +1,6 @@
 """Instances: create, list, show, rename, restart, delete."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -118,6 +119,7 @@ def create(
         users=ask.accounts(users, may_ask=wait),
     )
     instance, run = building.plan_create(context, request)
+    note_ignored([instance])
     if not wait:
         carry.leave(context, run)
         return show_created(context, instance.id, view)
@@ -240,3 +242,15 @@ def show_failed_modules(outcome: Outcome) -> None:
     failed = [carry.module_row(outcome, one) for one in outcome.about_modules if one.state not in ("ok", "skipped")]
     if failed:
         output.note_table(carry.ON_HOSTS, failed)
+
+
+def note_ignored(instances: Sequence[Instance]) -> None:
+    """Say which of the given options mean nothing to the provider; they are kept in the ledger all the same."""
+    given = {
+        (one.provider, option)
+        for one in instances
+        for option in providers.describe(one.provider).ignores
+        if getattr(one, option)
+    }
+    for provider, option in sorted(given):
+        output.note(f"The provider {provider} does not use --{option.removesuffix('s')}.")
