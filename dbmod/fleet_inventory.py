@@ -14,7 +14,7 @@ def load() -> dict[str, Any]:
     settings = config.load().settings
     living = store.open(settings).snapshot().find(Instance, deleted_at=None)
     host_names = inventory.host_names(living)
-    connections = {name: providers.describe(name).connection for name in {one.provider for one in living}}
+    connections = {name: providers.connection(name) for name in {one.provider for one in living}}
     data = inventory.build(living, host_names=host_names, flavors=settings.flavors, connections=connections)
     groups: dict[str, list[str]] = {}
     for instance in living:

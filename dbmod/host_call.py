@@ -56,6 +56,11 @@ def carry_out(run_id: str, variables: Mapping[str, Any], send: Send) -> dict[str
         instance_id = str(variables["dbmod_id"])
         refused = Outcome(instance=instance_id, answer=silence, reason=transport.text(error.what), was_refused=True)
         return {"changed": False, "outcome": msgspec.to_builtins(refused)}
+    except Exception as error:  # noqa: BLE001  the kind only: a text may hold contents; it may have started there
+        began = transport.Answer(started=True, finished=False, results=())
+        reason = f"internal error of dbmod ({type(error).__name__})"
+        lost = Outcome(instance=str(variables["dbmod_id"]), answer=began, reason=reason)
+        return {"changed": False, "outcome": msgspec.to_builtins(lost)}
 
 
 def _carry_out(run_id: str, variables: Mapping[str, Any], send: Send) -> dict[str, Any]:

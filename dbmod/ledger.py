@@ -141,7 +141,10 @@ def open_run(tables: Tables, run_id: str) -> Run:
 
 def start(tables: Tables, run_id: str, owner: Owner) -> Run:
     """Hand a planned run to the process that carries it out."""
-    run = REPLACE(open_run(tables, run_id), state="running", owner=owner, renewed_at=clock.now())
+    planned = open_run(tables, run_id)
+    if planned.state != "planned":
+        raise errors.Refused(f"The run {run_id} is {planned.state} already.", next_step=f"dbmod run-show {run_id}")
+    run = REPLACE(planned, state="running", owner=owner, renewed_at=clock.now())
     tables.put(run)
     return run
 

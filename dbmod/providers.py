@@ -5,6 +5,7 @@ import os
 import shlex
 import shutil
 import socket
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -62,6 +63,14 @@ def offers(name: str) -> frozenset[str]:
     """Give what this provider's hosts offer to module types here and now, as `root` and `systemd`."""
     provider = describe(name)
     return frozenset(provider.offers) | (frozenset(provider.offers_as_root) if os.geteuid() == 0 else frozenset())
+
+
+def connection(name: str) -> dict[str, Any]:
+    """Give the host variables that reach this provider's hosts; on this machine the Python that runs dbmod serves."""
+    variables = dict(describe(name).connection)
+    if variables.get("ansible_connection") == "local":
+        variables["ansible_python_interpreter"] = sys.executable
+    return variables
 
 
 def observed_status(instance: Instance) -> InstanceStatus:

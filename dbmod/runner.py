@@ -73,6 +73,8 @@ def carry_out(context: Context, run: Run, *, progress: Progress, verbosity: int 
         _refuse_unreadable_contents(context, run)
         with _environment(context, directory), stop.handlers():
             trouble = _run_playbook(run, directory, display, stop, forks=context.settings.forks, verbosity=verbosity)
+            if stop.was_at_once:
+                trouble = f"stopped at once by {context.actor.name}"
     finally:
         progress.stop()
         closed = _close(context, run, trouble)
@@ -181,6 +183,7 @@ class _Stop:
         self.context = context
         self.run = run
         self.progress = progress
+        self.was_at_once = False
         self.asked = 0
         self.answered = 0
 
@@ -203,6 +206,7 @@ class _Stop:
             if self.answered == 1:
                 self._after_this_batch()
             else:
+                self.was_at_once = True
                 self._end_playbook()
                 return True
         return False
@@ -295,7 +299,7 @@ def _make_directory(context: Context, run_id: str) -> Path:
     (directory / MAKER).write_bytes(msgspec.json.encode(processes.owner()))
     run = ledger.open_run(context.store.snapshot(), run_id)
     hosts = run_hosts(context, run)
-    connections = {name: providers.describe(name).connection for name in {one.provider for one in hosts.values()}}
+    connections = {name: providers.connection(name) for name in {one.provider for one in hosts.values()}}
     data = inventory.build(
         hosts.values(),
         host_names={instance.id: host for host, instance in hosts.items()},

@@ -143,6 +143,8 @@ def reconcile(
     apart = {one.key for one in outcome.about_modules if _disagrees(context, one)}
     found = [one for one in outcome.about_modules if one.changed or one.key in apart]
     output.table(view, RECONCILED, [_correction(outcome, one) for one in found])
+    if not found:
+        output.note("Nothing to correct: the ledger is what these hosts hold.")
     carry.complain(outcome)
     output.note(carry.summary(outcome))
     return outcome.exit_code or int(bool(apart))
@@ -240,7 +242,7 @@ def _tried(tables: Tables, run: Run, attempt: Attempt) -> tuple[Any, ...]:
         instance.name if instance else attempt.instance_id,
         module.name if module else attempt.module_id or None,
         None if asked else attempt.from_number,
-        None if asked else attempt.number or None,
+        None if asked or run.verb == "remove" else attempt.number or None,
         carry.status(attempt),
         attempt.message,
         run.actor,

@@ -18,8 +18,6 @@ from dbmod import doors, host_call
 class ActionModule(ActionBase):
     """Argument: run (an id)."""
 
-    supports_check_mode = True
-
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
         run_id = str(doors.plain(self._task.args["run"]))

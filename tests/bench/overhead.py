@@ -44,7 +44,7 @@ def _playbook_alone(here: Context, home: Path, directory: Path) -> Callable[[], 
         instances,
         host_names=inventory.host_names(instances),
         flavors=here.settings.flavors,
-        connections={"local": providers.describe("local").connection},
+        connections={"local": providers.connection("local")},
     )
     file = directory / "hosts.json"
     file.write_text(json.dumps(hosts))
