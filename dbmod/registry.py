@@ -12,7 +12,7 @@ from dbmod import clock, config, datastores, errors, ids, ledger, lookup, module
 from dbmod.context import Context
 from dbmod.identity import Actor
 from dbmod.records import Module, Row, Version
-from dbmod.store.interface import Tables
+from dbmod.store.interface import Store, Tables
 
 GUARD = (
     "A module cannot be deleted or its contents modified if it has been applied to a non-terminated instance, "
@@ -115,7 +115,9 @@ def change(context: Context, reference: str, asked: Change, contents: bytes | No
         before, after = _checked_change(context, tables, reference, asked, contents, validate=False)
         _refuse_change_of_held(tables, before, after)
         _refuse_duplicate(tables, after)
-        if contents is not None and after.current.number != before.current.number:
+        if contents is not None and (
+            after.current.number != before.current.number or not _is_readable(context.store, before)
+        ):
             context.store.write_contents(after.id, after.current.number, contents)
         tables.put(after)
         ledger.note(tables, "module-update", actor=context.actor.name, reason=context.reason, module_id=after.id)
@@ -168,6 +170,15 @@ def version_of(contents: bytes, *, number: int, author: str, created_at: datetim
         author=author,
         created_at=created_at,
     )
+
+
+def _is_readable(store: Store, module: Module) -> bool:
+    """Tell whether the present contents are whole; the same contents given again mend what is damaged."""
+    try:
+        store.read_contents(module.id, module.current.number)
+    except errors.DbmodError:
+        return False
+    return True
 
 
 def _checked_change(

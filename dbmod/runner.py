@@ -12,7 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -31,6 +31,7 @@ WITHHELD = ("DBMOD_KEY", "DBMOD_PREVIOUS_KEY")  # ansible-runner writes the whol
 DOORS = ("dbmod_plan", "dbmod_gate", "dbmod_apply", "dbmod_record")  # told in their own way
 QUIET = (*DOORS, "include_role", "include_tasks", "set_fact", "meta", "validate_argument_spec", "assert", "stat")
 MAKER = "maker"  # in a run's directory: the process that made it
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # a closed terminal stops after the batch in flight, too
 STOP_PATIENCE_SECONDS = 5
 POLL_SECONDS = 0.5
 
@@ -76,7 +77,8 @@ def carry_out(context: Context, run: Run, *, progress: Progress, verbosity: int 
             if stop.was_at_once:
                 trouble = f"stopped at once by {context.actor.name}"
     finally:
-        progress.stop()
+        with suppress(OSError):
+            progress.stop()
         closed = _close(context, run, trouble)
         shutil.rmtree(directory, ignore_errors=True)
     return closed
@@ -150,6 +152,8 @@ class _Display:
             self._show(str(data.get("event", "")), data.get("event_data") or {})
             if data.get("event") in ("error", "warning", "verbose"):
                 self.last_error = str(data.get("stdout", ""))[-500:] or self.last_error
+        except OSError:
+            pass  # the terminal is gone; the run is not
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             self.progress.note(f"an event could not be shown ({type(error).__name__})")
         return False
@@ -192,7 +196,7 @@ class _Stop:
         def note_signal(_number: int, _frame: FrameType | None) -> None:
             self.asked += 1
 
-        before = {number: signal.signal(number, note_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, note_signal) for number in STOPPING}
         try:
             yield
         finally:
@@ -215,13 +219,17 @@ class _Stop:
         try:
             with self.context.store.transaction(holder="stop") as tables:
                 ledger.request_stop(tables, self.run.id, by=self.context.actor.name)
-            self.progress.note("stopping when the hosts in flight are done; once more to stop now")
+            self._note("stopping when the hosts in flight are done; once more to stop now")
         except errors.DbmodError as error:
-            self.progress.note(f"the stop could not be asked for: {error.what}")
+            self._note(f"the stop could not be asked for: {error.what}")
+
+    def _note(self, text: str) -> None:
+        with suppress(OSError):  # the terminal may be gone, which is why it stops
+            self.progress.note(text)
 
     def _end_playbook(self) -> None:
         """SIGTERM first: with SIGKILL, which ansible-runner sends, the workers would run on to their end."""
-        self.progress.note("stopping now; what had started on a host and not answered will be `unknown`")
+        self._note("stopping now; what had started on a host and not answered will be `unknown`")
         run = self.context.store.snapshot().get(Run, self.run.id)
         if run and run.owner and run.owner.pid != os.getpid():
             processes.stop(run.owner, wait_seconds=STOP_PATIENCE_SECONDS)

@@ -7,7 +7,7 @@ import msgspec
 
 from dbmod import errors
 from dbmod.config import Settings
-from dbmod.records import Module, Record
+from dbmod.records import Instance, Module, Record, Row
 from dbmod.store import durable, shards
 from dbmod.store import head as heads
 from dbmod.store.files import KINDS
@@ -56,6 +56,8 @@ def _check(settings: Settings, ledger: Ledger) -> tuple[Report, Head | None]:
     problems = list(chain(ledger, head))
     count = 0
     modules: list[Module] = []
+    rows: list[Row] = []
+    instances: set[str] = set()
     for name in sorted(head.shards):
         try:
             shard = shards.read(ledger, head, name)
@@ -65,7 +67,10 @@ def _check(settings: Settings, ledger: Ledger) -> tuple[Report, Head | None]:
         found, bad = understood(shard)
         count += len(found)
         modules += [record for record in found.values() if isinstance(record, Module)]
+        rows += [record for record in found.values() if isinstance(record, Row) and record.removed_at is None]
+        instances |= {key for key, record in found.items() if isinstance(record, Instance)}
         problems += [Problem(where=name, what=what) for what in bad.values()]
+    problems += _orphans(rows, instances)
     checked, bad_contents = _contents(settings, modules)
     report = Report(
         serial=head.serial,
@@ -89,6 +94,14 @@ def chain(ledger: Ledger, head: Head) -> Iterator[Problem]:
             continue
     if head.previous not in found:
         yield Problem(where="HEAD.previous", what="the generation before the last is missing or is another one")
+
+
+def _orphans(rows: list[Row], instances: set[str]) -> Iterator[Problem]:
+    """Name the instances that live rows speak of and that are not there: a repair could not read their records."""
+    if not instances:  # then the repair has said so of the whole shard
+        return
+    for instance_id in sorted({row.instance_id for row in rows} - instances):
+        yield Problem(where="instances", what=f"the instance {instance_id} holds modules and has no record any more")
 
 
 def understood(shard: shards.Shard) -> tuple[dict[str, Record], dict[str, str]]:

@@ -19,7 +19,7 @@ from dbmod.config import Settings
 from dbmod.records import Module, Row
 from dbmod.store import backup, check, commit, contents, migrations, repair
 from dbmod.store import head as heads
-from tests import ledgers
+from tests import builders, ledgers
 from tests.faults import ledger_files, processes
 
 Figure = Callable[[str, str], None]
@@ -519,3 +519,17 @@ def test_nothing_secret_is_in_the_files_in_clear(ledger: Settings) -> None:
             data = path.read_bytes()
             assert b"message=Module" not in data
             assert secret not in data
+
+
+def test_check_names_an_instance_whose_record_is_gone(settings: Settings) -> None:
+    module, instance = builders.module(), builders.instance()
+    lost = builders.instance("lost")
+    ledger = store.open(settings)
+    ledger.write_contents(module.id, 1, builders.contents(1))
+    with ledger.transaction(holder="a test") as tables:
+        tables.put(module, instance, lost, builders.row(module, instance), builders.row(module, lost))
+    assert check.check(settings).is_sound
+    with ledger.transaction(holder="a test") as tables:
+        tables.delete(lost)
+    (problem,) = check.check(settings).problems
+    assert problem.what == f"the instance {lost.id} holds modules and has no record any more"

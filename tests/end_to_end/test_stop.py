@@ -68,10 +68,11 @@ def wait_for_batch(site: Site, number: int) -> Run:
     return site.last_run()
 
 
-def test_first_ctrl_c_finishes_the_batch_and_cancels_the_rest(slow: Site) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGTERM])
+def test_first_ctrl_c_or_a_closed_terminal_finishes_the_batch_and_cancels_the_rest(slow: Site, number: int) -> None:
     command = slow.start("module-apply", "--all", "--module", "slow", "--batch_size", "2", "--delay", "0")
     wait_for_batch(slow, 1)
-    os.killpg(command.pid, signal.SIGINT)  # as a terminal does
+    os.killpg(command.pid, number)  # as a terminal does
     failpoints.until(lambda: slow.last_run().stop_requested_by, bool, "the stop to be asked for")
     wait_file(slow).unlink()
     ended = finish(command)

@@ -413,3 +413,11 @@ def test_every_change_of_the_registry_is_kept_in_the_history_with_its_reason(her
         ("module-update", "two", module.id, "ada", "done"),
         ("module-delete", "three", module.id, "ada", "done"),
     ]
+
+
+def test_the_same_contents_given_again_mend_damaged_ones(here: Context) -> None:
+    module = create(here)
+    here.store.delete_contents(module.id, 1)
+    changed = registry.change(here, module.id, Change(), builders.contents(1))
+    assert changed.current.number == 1
+    assert here.store.read_contents(module.id, 1) == builders.contents(1)
