@@ -52,6 +52,7 @@ class Skipped(msgspec.Struct, frozen=True, kw_only=True):
 
     instance: str
     why: str
+    is_down: bool = False  # it should have been touched, and could not be
 
 
 class Planned(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +60,11 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
 
     run: Run | None
     skipped: tuple[Skipped, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """Give 1 where an instance that is down was left out: not all that was asked for was done."""
+        return int(any(one.is_down for one in self.skipped))
 
 
 def plan_apply(
@@ -253,8 +259,8 @@ def _ready(
     ready, skipped = [], []
     needs = needs_of(modules, settings)
     for instance in instances:
+        status = providers.observed_status(instance) if modules else instance.status
         try:
-            status = providers.observed_status(instance) if modules else instance.status
             if status != "ACTIVE":
                 raise errors.Refused(
                     f"Instance '{instance.name}' is not ACTIVE: its status is {status}.",
@@ -267,7 +273,7 @@ def _ready(
         except errors.Refused as refusal:
             if selection.is_one:
                 raise
-            skipped.append(Skipped(instance=instance.name, why=refusal.what))
+            skipped.append(Skipped(instance=instance.name, why=refusal.what, is_down=status != "ACTIVE"))
         else:
             ready.append(instance)
     return ready, skipped

@@ -168,12 +168,12 @@ def reapply(
     carry.skipped(planned)
     if planned.run is None:
         output.note(f"Nothing to do: no instance needs '{module}'.")
-        return 0
+        return planned.exit_code
     outcome = carry.finish(context, planned.run, display)
     output.table(view, carry.OUTCOMES, [carry.outcome_row(outcome, one) for one in outcome.about_modules])
     carry.complain(outcome)
     output.note(carry.summary(outcome))
-    return outcome.exit_code
+    return outcome.exit_code or planned.exit_code
 
 
 def _carried_out(context: Context, planned: Planned, display: Display) -> Outcome | None:
@@ -188,7 +188,7 @@ def _carried_out(context: Context, planned: Planned, display: Display) -> Outcom
 def _show_modules(context: Context, planned: Planned, selection: Selection, display: Display, view: output.View) -> int:
     outcome = _carried_out(context, planned, display)
     if outcome is None:
-        return 0
+        return planned.exit_code
     rows = [carry.module_row(outcome, one) for one in outcome.about_modules]
     if selection.is_one:
         output.table(view, carry.ON_HOSTS[1:], [row[1:] for row in rows])
@@ -196,7 +196,7 @@ def _show_modules(context: Context, planned: Planned, selection: Selection, disp
         output.table(view, carry.ON_HOSTS, rows)
         output.note(carry.summary(outcome))
     carry.complain(outcome)
-    return outcome.exit_code
+    return outcome.exit_code or planned.exit_code
 
 
 def _answers(context: Context, outcome: Outcome) -> list[tuple[Any, ...]]:

@@ -391,3 +391,10 @@ def test_a_directory_that_cannot_be_made_is_refused(fleet: Fleet, tmp_path: Path
     said = refused(operations.plan_retrieve, fleet.here, one(), directory=str(tmp_path / "file" / "x"), prefix="")
     assert said == f"The directory {tmp_path}/file/x cannot be made: Not a directory"
     assert fleet.here.store.snapshot().find(Run) == []
+
+
+def test_what_is_down_and_left_out_is_told_by_the_exit_code(fleet: Fleet, put: Put) -> None:
+    assert operations.plan_apply(fleet.here, EVERY, ["mymod"]).exit_code == 0
+    put(builders.instance("db-down", status="SHUTDOWN"))
+    planned = operations.plan_apply(fleet.here, Selection(limit="db-down"), ["mymod"])
+    assert (planned.run, planned.exit_code) == (None, 1)
