@@ -42,7 +42,7 @@ def add_hosts(here: Context, directory: Path, count: int) -> None:
         for number in range(count):
             place = directory / f"db-{number}"
             place.mkdir()
-            tables.put(msgspec.structs.replace(instance(number), provider_facts={"directory": str(place)}))
+            tables.put(msgspec.structs.replace(instance(number), port=None, provider_facts={"directory": str(place)}))
 
 
 def add_batch(here: Context, size: int) -> None:

@@ -17,7 +17,7 @@ from dbmod.operations import Pace
 from dbmod.records import Instance
 from tests.bench import _fleet, _measure
 
-HOSTS, PAIRS, AIM = 50, 5, 1.15
+HOSTS, PAIRS, AIM = 50, 9, 1.15
 
 
 def main() -> None:
