@@ -1,4 +1,4 @@
-"""Every way dbmod says no.
+"""Every way dbmod says no. (Exit code 4, no host was reached, is no error here: `ledger.exit_code` reads it.)
 
 DbmodError
 ├── BadInput            2    refused before anything was touched
@@ -10,7 +10,6 @@ DbmodError
 │   ├── LedgerDamaged   3    its bytes are not what was written
 │   └── LedgerUnwritable 3   full disk, I/O error, missing right
 ├── Failed              1    something was tried and failed (a host, a server, a cloud call)
-├── NoHostReachable     4    nothing was reached at all
 ├── Interrupted         130  stopped by the user
 └── InternalError       5    a fault of dbmod itself
 """
@@ -75,10 +74,6 @@ class LedgerUnwritable(LedgerError):
 
 class Failed(DbmodError):
     exit_code = 1
-
-
-class NoHostReachable(DbmodError):
-    exit_code = 4
 
 
 class Interrupted(DbmodError):

@@ -6,17 +6,14 @@ from typing import Any
 
 import msgspec
 
-from dbmod import clock, errors, evidence, planning, processes, reconcile
+from dbmod import answers, clock, errors, evidence, planning, processes
 from dbmod.evidence import Outcome
 from dbmod.ids import new_id
 from dbmod.records import Attempt, Cluster, Instance, Module, Owner, Row, Run, RunState
 from dbmod.store.interface import Store, Tables
-from dbmod.transport import Result
 
-CHANGING_MODULES = ("apply", "remove", "reapply")
 CHANGING_INSTANCES = ("create", "delete", "restart", "grow", "shrink")
 ASKING = ("query", "retrieve", "reconcile")
-LEAP = 10_000_000  # commits that a backup may be behind; a host that claims more is not believed
 EXPIRES_AFTER = timedelta(hours=6)  # a run on another machine that was not renewed for so long is lost
 BAD = ("error", "unreachable", "unknown")
 COUNTED = ("error", "unknown")  # against the error budget; a dead host never stops the others
@@ -187,8 +184,8 @@ def record(tables: Tables, run_id: str, *, batch: int, outcomes: Sequence[Outcom
     for attempt in planned:
         outcome = by_instance.get(attempt.instance_id)
         if run.verb in ASKING:
-            answers, looked_at = _close_question(tables, run, attempt, outcome)
-            closed += answers
+            found, looked_at = answers.close(tables, run, attempt, outcome)
+            closed += found
             rows += looked_at
             continue
         done = evidence.judge(attempt, run, outcome, at=now)
@@ -197,7 +194,7 @@ def record(tables: Tables, run_id: str, *, batch: int, outcomes: Sequence[Outcom
         if after is not None and after is not before:
             rows.append(after)
         closed.append(done)
-    _catch_up(tables, rows)
+    answers.catch_up(tables, rows)
     tables.put(*rows, *closed, REPLACE(run, renewed_at=now))
     return closed
 
@@ -277,70 +274,6 @@ def exit_code(attempts: Sequence[Attempt]) -> int:
     if hosts and hosts == unreached:
         return 4
     return 1 if any(attempt.state in (*BAD, "cancelled") for attempt in attempts) else 0
-
-
-def _catch_up(tables: Tables, rows: Sequence[Row]) -> None:
-    """Number on from what hosts have seen: a ledger restored from a backup is behind, and they refuse what is older."""
-    seen = max((row.serial for row in rows), default=0)
-    if tables.serial < seen <= tables.serial + LEAP:
-        tables.advance(seen)
-
-
-def _close_question(
-    tables: Tables, run: Run, asked: Attempt, outcome: Outcome | None
-) -> tuple[list[Attempt], list[Row]]:
-    """Close the attempt that asks a whole host, and add one for each module that the host or the ledger names."""
-    now = clock.now()
-    if outcome is None or not outcome.answer.finished:
-        return [evidence.judge(asked, run, outcome, at=now)], []
-    results = {result.module: result for result in outcome.answer.results}
-    attempts = [REPLACE(asked, state="ok", ended_at=now)]
-    rows = []
-    for module in tables.find(Module):
-        row = tables.get(Row, asked.instance_id, within=module.id)
-        result = results.get(module.id)
-        is_there = result is not None and not (result.evidence and result.evidence.removed)
-        if not is_there and (row is None or row.held is None):
-            continue
-        if result is None and outcome.answer.problem:  # it said something that cannot be read, perhaps about this one
-            result = _unread(module, outcome.answer.problem)
-        correction = reconcile.correct(row, result, at=now) if run.verb == "reconcile" else None
-        after = correction.after if correction else evidence.look(row, result, at=now)
-        if after is not None and after is not row and run.verb != "retrieve":
-            rows.append(after)
-        said = correction.what if correction else _said(run, after, result)
-        attempts.append(_answer(asked, module, result, message=said, changed=correction is not None))
-    return attempts, rows
-
-
-def _unread(module: Module, problem: str) -> Result:
-    return Result(module=module.id, type=module.type, status="ERROR", message=problem, note="unknown", detail=problem)
-
-
-def _said(run: Run, row: Row | None, result: Result | None) -> str:
-    """Give what to tell of a module that was looked at: what is wrong with it there, else its own message."""
-    message = result.message if result else ""
-    observed = row.observed if row else None
-    is_kept = run.verb == "retrieve" and message.startswith("/")  # the path of the file it was written to
-    if observed in planning.DISAGREEING and not is_kept:
-        return f"{observed}: {(result.detail if result else '') or 'the host has nothing of it'}"
-    return message
-
-
-def _answer(asked: Attempt, module: Module, result: Result | None, *, message: str, changed: bool) -> Attempt:
-    found = result.evidence if result else None
-    return REPLACE(
-        asked,
-        module_id=module.id,
-        state="ok",
-        number=found.version_number if found else 0,
-        sha256=found.sha256 if found else "",
-        status=(found.status if found else ""),
-        message=message,
-        changed=changed,
-        ended_at=clock.now(),
-        evidence=found,
-    )
 
 
 def refuse_conflicts(tables: Tables, verb: str, work: Sequence[planning.Work], *, but: str = "") -> None:

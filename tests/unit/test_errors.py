@@ -14,7 +14,6 @@ CODES = {
     errors.LedgerBusy: 3,
     errors.LedgerDamaged: 3,
     errors.LedgerUnwritable: 3,
-    errors.NoHostReachable: 4,
     errors.DbmodError: 5,
     errors.InternalError: 5,
     errors.Interrupted: 130,
