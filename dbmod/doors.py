@@ -102,9 +102,8 @@ def _contents_sizes(tables: Tables, run: Run, attempts: Sequence[Attempt]) -> It
     carried = [(one.instance_id, one.module_id, one.number) for one in attempts if one.module_id]
     if run.verb == "retrieve":
         asked = {one.instance_id for one in attempts}
-        carried = [
-            (row.instance_id, row.module_id, row.held or 0) for row in tables.find(Row) if row.instance_id in asked
-        ]
+        rows = [tables.get(Row, instance_id, within=module_id) for instance_id in asked for module_id in modules]
+        carried = [(row.instance_id, row.module_id, row.held or 0) for row in rows if row]
     for instance_id, module_id, number in carried:
         version = modules[module_id].version(number)
         sizes[instance_id] += version.size_bytes if version else 0

@@ -113,8 +113,10 @@ def wait(context: Context, run_id: str, *, timeout_seconds: float | None = None)
 
 def sweep_directories(context: Context) -> None:
     """Remove the directories that runs left when they were killed."""
-    for directory in (context.settings.home_path / "runs").glob("*/"):
-        run = context.store.snapshot().get(Run, directory.name)
+    directories = list((context.settings.home_path / "runs").glob("*/"))
+    tables = context.store.snapshot()  # after the listing: so it knows the run of every directory in it
+    for directory in directories:
+        run = tables.get(Run, directory.name)
         if (run is None or not run.is_open) and not _is_in_use(directory):
             shutil.rmtree(directory, ignore_errors=True)
 
@@ -335,7 +337,6 @@ def _environment(context: Context, directory: Path) -> Iterator[None]:
     kept["DBMOD_HOME"] = str(context.settings.home_path)
     kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), before.get("PATH", os.defpath)])
     kept["ANSIBLE_CONFIG"] = str(paths.content() / "ansible.cfg")
-    kept["ANSIBLE_TIMEOUT"] = str(context.settings.connect_timeout_seconds)
     kept["ANSIBLE_TIMEOUT"] = str(context.settings.connect_timeout_seconds)
     kept["ANSIBLE_HOST_KEY_CHECKING"] = "True"  # ansible-runner turns it off where it is not set
     kept["ANSIBLE_LOCAL_TEMP"] = kept["ANSIBLE_REMOTE_TEMP"] = str(directory / "tmp")

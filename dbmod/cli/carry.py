@@ -68,6 +68,13 @@ def finish(context: Context, run: Run, display: Display) -> Outcome:
     return read(context, closed)
 
 
+def to_the_end(context: Context, run: Run, display: Display) -> int:
+    """Carry out a run that shows no table, say what went wrong, and give the exit code."""
+    outcome = finish(context, run, display)
+    complain(outcome)
+    return outcome.exit_code
+
+
 def leave(context: Context, run: Run) -> None:
     """Let a run go on by itself; returns when its own process has taken it over, so that no sweep takes it for lost."""
     from dbmod import runner

@@ -137,9 +137,7 @@ def shrink(context: Context, *, cluster: str, instances: tuple[str, ...], yes: b
     one = lookup.cluster(context.store.snapshot(), cluster, actor=context.actor)
     ask.confirm(f"Deleting {', '.join(instances)} of the cluster '{one.name}'", one.name, yes=yes)
     _, run = fleet.plan_cluster_shrink(context, one.id, instances)
-    outcome = carry.finish(context, run, display)
-    carry.complain(outcome)
-    return outcome.exit_code
+    return carry.to_the_end(context, run, display)
 
 
 @options.command("cluster-delete", example="dbmod cluster-delete myclust --yes")
@@ -152,9 +150,7 @@ def delete(context: Context, *, cluster: str, yes: bool, display: Display) -> in
     one = lookup.cluster(context.store.snapshot(), cluster, actor=context.actor)
     ask.confirm(f"Deleting the cluster '{one.name}' with its data", one.name, yes=yes)
     _, run = fleet.plan_cluster_delete(context, one.id)
-    outcome = carry.finish(context, run, display)
-    carry.complain(outcome)
-    return outcome.exit_code
+    return carry.to_the_end(context, run, display)
 
 
 def _show(context: Context, cluster_id: str, view: output.View) -> int:

@@ -208,9 +208,7 @@ def update(context: Context, *, instance: str, name: str) -> None:
 def restart(context: Context, *, instance: str, display: Display) -> int:
     """Restart an instance's server, also one that is down."""
     _, run = fleet.plan_restart(context, instance)
-    outcome = carry.finish(context, run, display)
-    carry.complain(outcome)
-    return outcome.exit_code
+    return carry.to_the_end(context, run, display)
 
 
 @options.command("delete", example="dbmod delete myinst --yes")
@@ -223,9 +221,7 @@ def delete(context: Context, *, instance: str, yes: bool, display: Display) -> i
     one = lookup.instance(context.store.snapshot(), instance, actor=context.actor)
     ask.confirm(f"Deleting the instance '{one.name}' and its data", one.name, yes=yes)
     _, run = fleet.plan_delete(context, one.id)
-    outcome = carry.finish(context, run, display)
-    carry.complain(outcome)
-    return outcome.exit_code
+    return carry.to_the_end(context, run, display)
 
 
 def show_created(context: Context, instance_id: str, view: output.View) -> int:

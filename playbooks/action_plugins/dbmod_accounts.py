@@ -21,11 +21,9 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-try:
-    from dbmod import config, datastores, errors, store
-except ImportError:  # a project that is not installed, as AWX copies it
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-    from dbmod import config, datastores, errors, store
+sys.path.append(str(Path(__file__).resolve().parents[2]))  # a checkout without an installed dbmod
+
+from dbmod import config, datastores, errors, store
 
 CODE = re.compile(r"\bERROR (\d+)\b|\b(ERR|NOPERM|WRONGPASS|NOAUTH)\b")
 

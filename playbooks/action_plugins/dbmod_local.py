@@ -12,11 +12,9 @@ from typing import Any
 import msgspec
 from ansible.plugins.action import ActionBase
 
-try:
-    from dbmod import errors, local_servers
-except ImportError:  # a project that is not installed, as AWX copies it
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-    from dbmod import errors, local_servers
+sys.path.append(str(Path(__file__).resolve().parents[2]))  # a checkout without an installed dbmod
+
+from dbmod import errors, local_servers
 
 
 class Arguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

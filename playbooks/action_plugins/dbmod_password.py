@@ -19,12 +19,9 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-try:
-    import dbmod
-except ImportError:  # a project that is not installed, as AWX copies it
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-    import dbmod
+sys.path.append(str(Path(__file__).resolve().parents[2]))  # a checkout without an installed dbmod
 
+import dbmod
 from dbmod import config, errors, store
 
 HOST_SIDE = Path(dbmod.__file__).parent / "hostside" / "dbmod_secret_files.py"
