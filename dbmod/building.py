@@ -59,22 +59,20 @@ def plan_create(context: Context, request: NewInstance) -> tuple[Instance, Run]:
     """Write a BUILD instance and the run that builds it; nothing is written where anything does not fit."""
     settings = context.settings
     datastore = request.datastore or settings.datastore
-    version = datastores.check_version(datastore, request.datastore_version)
     provider = request.provider or settings.provider
-    providers.describe(provider)
+    version = providers.check_version(settings, provider, datastore, request.datastore_version)
     fleet.refuse_bad_name(request.name)
     datastores.check_accounts(datastore, request.databases, [(user.name, user.password) for user in request.users])
+    new = _checked(
+        settings,
+        request.member,
+        provider=provider,
+        datastore=datastore,
+        version=version,
+        locality=request.locality,
+    )
     with context.transaction("create") as tables:
-        instance, modules = _new_instance(
-            tables,
-            context,
-            request.member,
-            name=request.name,
-            datastore=datastore,
-            version=version,
-            provider=provider,
-            locality=request.locality,
-        )
+        instance, modules = _new_instance(tables, context, new, name=request.name)
         tables.put(instance)
         run = _plan_build(tables, context, "create", "instance_create", {instance.id: (instance, modules)})
         if request.databases or request.users:
@@ -85,9 +83,8 @@ def plan_create(context: Context, request: NewInstance) -> tuple[Instance, Run]:
 
 def plan_cluster_create(context: Context, request: NewCluster) -> tuple[Cluster, Run]:
     """Write a cluster, its BUILD members and the run that builds them."""
-    version = datastores.check_version(request.datastore, request.datastore_version)
     provider = request.provider or context.settings.provider
-    providers.describe(provider)
+    version = providers.check_version(context.settings, provider, request.datastore, request.datastore_version)
     fleet.refuse_bad_name(request.name)
     datastores.check_cluster(request.datastore, len(request.members))
     now = clock.now()
@@ -106,9 +103,10 @@ def plan_cluster_create(context: Context, request: NewCluster) -> tuple[Cluster,
         created_at=now,
         updated_at=now,
     )
+    news = _checked_members(context.settings, cluster, request.members)
     with context.transaction("cluster-create") as tables:
         tables.put(cluster)
-        run = _plan_members(tables, context, cluster, request.members, verb="create")
+        run = _plan_members(tables, context, cluster, news, verb="create")
     return cluster, run
 
 
@@ -116,50 +114,96 @@ def plan_cluster_grow(context: Context, reference: str, members: Sequence[Member
     """Write the new BUILD members of a cluster and the run that adds them."""
     if not members:
         raise errors.BadInput("No --instance was given.", next_step="dbmod cluster-grow --help")
+    there = fleet.idle_cluster(context.store.snapshot(), context, reference)
+    news = _checked_members(context.settings, there, members)
     with context.transaction("cluster-grow") as tables:
-        cluster = fleet.idle_cluster(tables, context, reference)
-        return cluster, _plan_members(tables, context, cluster, members, verb="grow")
+        cluster = fleet.idle_cluster(tables, context, there.id)
+        return cluster, _plan_members(tables, context, cluster, news, verb="grow")
 
 
-def _new_instance(
-    tables: Tables,
-    context: Context,
+class _New(msgspec.Struct, frozen=True, kw_only=True):
+    """An instance to make whose provider found nothing against it."""
+
+    wanted: providers.Wanted
+    provider: str
+    found: Mapping[str, str | int]
+    modules: tuple[str, ...]
+
+
+def _checked(
+    settings: Settings,
     member: Member,
     *,
-    name: str,
+    provider: str,
     datastore: str,
     version: str,
-    provider: str,
     locality: str | None,
     cluster_id: str | None = None,
-) -> tuple[Instance, list[Module]]:
-    settings = context.settings
-    if member.flavor not in settings.flavors:
-        raise errors.NotFound(f"Flavor '{member.flavor}' cannot be found.", next_step="dbmod flavor-list")
+) -> _New:
+    """Ask the provider; a cloud takes its time, so this is done before the ledger is held."""
     if member.volume_gb < 1:
         raise errors.BadInput("The size of a volume must be at least 1 GB.")
-    modules = _modules_for(tables, context, member.modules, datastore=datastore, version=version, provider=provider)
-    instance_id = ids.new_id()
-    providers.check_room(settings, member.volume_gb)
-    place = providers.allocate(
-        settings, tables.find(Instance, deleted_at=None), instance_id=instance_id, datastore=datastore
-    )
-    facts: dict[str, str | int] = {"directory": str(place.directory)}
-    now = clock.now()
-    instance = Instance(
-        id=instance_id,
-        name=name,
-        tenant=context.actor.tenant,
-        provider=provider,
+    flavor_id, flavor = providers.check_flavor(settings, provider, member.flavor)
+    wanted = providers.Wanted(
+        instance_id=ids.new_id(),
         datastore=datastore,
         datastore_version=version,
-        flavor=member.flavor,
+        flavor_id=flavor_id,
+        flavor=flavor,
         volume_gb=member.volume_gb,
         volume_type=member.volume_type,
-        region=member.region or settings.region,
+        nics=member.nics,
         availability_zone=member.availability_zone,
+        region=member.region or settings.region,
         locality=locality,
         cluster_id=cluster_id,
+    )
+    found = providers.hooks(provider).check(settings, wanted)
+    return _New(wanted=wanted, provider=provider, found=found, modules=member.modules)
+
+
+def _checked_members(settings: Settings, cluster: Cluster, members: Sequence[Member]) -> list[_New]:
+    return [
+        _checked(
+            settings,
+            member,
+            provider=cluster.provider,
+            datastore=cluster.datastore,
+            version=cluster.datastore_version,
+            locality=cluster.locality,
+            cluster_id=cluster.id,
+        )
+        for member in members
+    ]
+
+
+def _new_instance(tables: Tables, context: Context, new: _New, *, name: str) -> tuple[Instance, list[Module]]:
+    wanted = new.wanted
+    modules = _modules_for(
+        tables,
+        context,
+        new.modules,
+        datastore=wanted.datastore,
+        version=wanted.datastore_version,
+        provider=new.provider,
+    )
+    living = tables.find(Instance, deleted_at=None)
+    place = providers.hooks(new.provider).place(context.settings, wanted, living)
+    now = clock.now()
+    instance = Instance(
+        id=wanted.instance_id,
+        name=name,
+        tenant=context.actor.tenant,
+        provider=new.provider,
+        datastore=wanted.datastore,
+        datastore_version=wanted.datastore_version,
+        flavor=wanted.flavor_id,
+        volume_gb=wanted.volume_gb,
+        volume_type=wanted.volume_type,
+        region=wanted.region,
+        availability_zone=wanted.availability_zone,
+        locality=wanted.locality,
+        cluster_id=wanted.cluster_id,
         status="BUILD",
         fault="",
         address=place.address,
@@ -168,8 +212,10 @@ def _new_instance(
         volume_id=None,
         created_at=now,
         updated_at=now,
-        nics=member.nics,
-        provider_facts=facts | ({"uid": place.uid} if place.uid is not None else {}),
+        nics=wanted.nics,
+        ram_mib=wanted.flavor.ram_mib,
+        vcpus=wanted.flavor.vcpus,
+        provider_facts=dict(new.found) | place.facts,
     )
     return instance, modules
 
@@ -200,7 +246,7 @@ def _modules_for(
     return planning.in_order({module.id: module for module in [*requested, *unasked]}.values())
 
 
-def _plan_members(tables: Tables, context: Context, cluster: Cluster, members: Sequence[Member], *, verb: str) -> Run:
+def _plan_members(tables: Tables, context: Context, cluster: Cluster, news: Sequence[_New], *, verb: str) -> Run:
     # an admin may grow any tenant's cluster
     as_its_tenant = msgspec.structs.replace(
         context, actor=msgspec.structs.replace(context.actor, tenant=cluster.tenant)
@@ -208,18 +254,8 @@ def _plan_members(tables: Tables, context: Context, cluster: Cluster, members: S
     taken = [fleet.member_number(one.name) for one in tables.find(Instance, cluster_id=cluster.id)]
     first = max(taken, default=0) + 1
     built: dict[str, tuple[Instance, list[Module]]] = {}
-    for number, member in enumerate(members, start=first):
-        instance, modules = _new_instance(
-            tables,
-            as_its_tenant,
-            member,
-            name=f"{cluster.name}-member-{number}",
-            datastore=cluster.datastore,
-            version=cluster.datastore_version,
-            provider=cluster.provider,
-            locality=cluster.locality,
-            cluster_id=cluster.id,
-        )
+    for number, new in enumerate(news, start=first):
+        instance, modules = _new_instance(tables, as_its_tenant, new, name=f"{cluster.name}-member-{number}")
         tables.put(instance)
         built[instance.id] = (instance, modules)
     fleet.set_task(tables, cluster, verb)

@@ -51,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tenant_batch_size_limit: int = 50  # what a tenant that is no admin may ask of module-reapply
     tenant_delay_minimum_seconds: float = 2
     network_filesystem_allowed: bool = False
+    ssh_private_key: str = ""  # of hosts that no inventory of yours knows; empty: ssh's own choice, and its agent
     environment_passed: tuple[str, ...] = ()  # names that runs see besides dbmod's own list
     local_directory: str = ""  # of the local servers; empty: <home>/local, for root /var/lib/dbmod-local
     local_ports: str = "15000-19999"

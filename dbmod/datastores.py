@@ -1,7 +1,7 @@
 """What can be created: the datastores that have a role, and the versions of them that are installed here."""
 
 import functools
-import importlib.util
+import glob
 import os
 import re
 import shutil
@@ -14,7 +14,7 @@ import msgspec
 from dbmod import errors, paths
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"  # a user's PATH on Debian lacks the sbin
-VERSION = re.compile(r"\b(?:Ver |v=)(\d+(?:\.\d+)+)")
+VERSION = re.compile(r"(?:\bVer |\bv=|\(PostgreSQL\) )(\d+(?:\.\d+)+)")
 VERSION_SECONDS = 10
 ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
 
@@ -22,13 +22,15 @@ ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
 class Accounts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which accounts a datastore makes when an instance is created.
 
-    databases, users   longest name; 0: the datastore has no such thing
-    reserved           names that belong to the server
+    databases, users     longest name; 0: the datastore has no such thing
+    reserved             names that belong to the server
+    reserved_beginnings  so do all that begin with one of these
     """
 
     databases: int
     users: int
     reserved: tuple[str, ...]
+    reserved_beginnings: tuple[str, ...] = ()
 
 
 class Datastore(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,7 +39,10 @@ class Datastore(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     title: str
     servers: tuple[str, ...]  # programs, the first that is installed is taken
     clients: tuple[str, ...]
+    directories: tuple[str, ...] = ()  # where they lie besides PATH; of `*` the highest number is taken
     package: str  # what apt installs them with
+    account: str  # whom the package makes for its server
+    account_required: bool = False  # the server runs as nobody who has no account
     port: int  # the usual one; local instances get one of their own
     further_ports: tuple[int, ...]  # what else an instance listens on, as distance from its port
     cluster_minimum: int  # fewest members of a cluster; 0: it makes no clusters
@@ -66,16 +71,24 @@ def describe(name: str) -> Datastore:
         raise errors.BadInput(f"{path}: {error}") from error
 
 
-def find_program(candidates: Sequence[str]) -> str | None:
-    """Give the path of the first of these programs that is installed, also where PATH lacks the sbin directories."""
-    search = os.pathsep.join([os.environ.get("PATH", ""), SYSTEM_PATH])
+def find_program(candidates: Sequence[str], directories: Sequence[str] = ()) -> str | None:
+    """Give the path of the first of these programs that is installed, also where PATH lacks the sbin directories.
+
+    directories  where to look first, as in class Datastore
+    """
+    own = [place for pattern in directories for place in sorted(glob.glob(pattern), key=_numbers, reverse=True)]
+    search = os.pathsep.join([*own, os.environ.get("PATH", ""), SYSTEM_PATH])
     return next((path for name in candidates if (path := shutil.which(name, path=search))), None)
+
+
+def _numbers(path: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", path)]
 
 
 def server_program(name: str) -> str:
     """Give the path of a datastore's server. Raises Refused, with the command that installs it."""
     datastore = describe(name)
-    program = find_program(datastore.servers)
+    program = find_program(datastore.servers, datastore.directories)
     if program is None:
         raise errors.Refused(
             f"{datastore.title} is not installed: no {' or '.join(datastore.servers)} on this machine",
@@ -101,20 +114,20 @@ def version_id(name: str, version: str) -> str:
     return f"{name}-{version}"
 
 
-def check_version(name: str, version: str | None) -> str:
-    """Give the version to create: the one asked for by number or id, or the newest installed.
+def choose_version(name: str, version: str | None, known: Sequence[str]) -> str:
+    """Give the one asked for by number or id, or the newest.
 
-    Raises NotFound, Refused
+    known   the versions there are, the newest last
+    Raises  NotFound
     """
-    installed = versions(name)
-    if version is None:
-        return installed[-1]
-    for number in installed:
+    if version is None and known:
+        return known[-1]
+    for number in known:
         if version in (number, version_id(name, number)):
             return number
     raise errors.NotFound(
         f"Datastore version '{version}' cannot be found.",
-        details={"installed": f"{name} {', '.join(installed)}"},
+        details={"known": f"{name} {', '.join(known)}"},
         next_step=f"dbmod datastore-version-list {name}",
     )
 
@@ -133,7 +146,7 @@ def check_accounts(name: str, databases: Sequence[str], users: Sequence[tuple[st
         if asked and not limit:
             raise errors.Refused(f"{datastore.title} has no {kind}s that could be created: {', '.join(asked)}")
         for one in asked:
-            _check_account(kind, one, limit, rules.reserved)
+            _check_account(kind, one, limit, rules)
         if len(set(asked)) < len(asked):
             raise errors.BadInput(f"a {kind} is named twice: {', '.join(asked)}")
     for user, password in users:
@@ -141,13 +154,13 @@ def check_accounts(name: str, databases: Sequence[str], users: Sequence[tuple[st
             raise errors.BadInput(f"the password of {user} must be 1 to 255 printable characters")
 
 
-def _check_account(kind: str, name: str, limit: int, reserved: Sequence[str]) -> None:
+def _check_account(kind: str, name: str, limit: int, rules: Accounts) -> None:
     if not ACCOUNT.match(name) or len(name) > limit:
         raise errors.BadInput(
             f"not a {kind} name: {name!r}",
             next_step=f"1 to {limit} letters, digits, `_`, `.` and `-`, beginning with a letter, a digit or `_`",
         )
-    if name.lower() in reserved:
+    if name.lower() in rules.reserved or name.lower().startswith(rules.reserved_beginnings):
         raise errors.BadInput(f"the {kind} {name} belongs to the server itself")
 
 
@@ -167,10 +180,5 @@ def statements(name: str) -> Callable[[list[str], list[dict[str, str]]], str]:
 
     It is roles/datastore_<name>/accounts.py, statements(databases, users) -> str; users are {"name", "password"}.
     """
-    path = paths.role("datastore", name) / "accounts.py"
-    specification = importlib.util.spec_from_file_location(f"dbmod_accounts_of_{name}", path)
-    if specification is None or specification.loader is None:
-        raise errors.InternalError(f"{path} cannot be loaded")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return cast("Callable[[list[str], list[dict[str, str]]], str]", cast("Any", module).statements)
+    module = cast("Any", paths.load(paths.role("datastore", name) / "accounts.py"))
+    return cast("Callable[[list[str], list[dict[str, str]]], str]", module.statements)

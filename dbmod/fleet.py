@@ -11,7 +11,19 @@ from dbmod.records import Attempt, Cluster, Instance, InstanceStatus, Run
 from dbmod.store.interface import Tables
 
 REPLACE = msgspec.structs.replace
-FACTS = ("address", "port", "server_id", "volume_id", "host_keys")  # what a provider may find out
+FACTS = (  # what a provider may find out
+    "address",
+    "datastore_version",
+    "host_keys",
+    "port",
+    "provider_facts",
+    "ram_mib",
+    "restart_command",
+    "server_id",
+    "vcpus",
+    "volume_gb",
+    "volume_id",
+)
 TASKS = {
     "create": ("BUILDING", "Building the initial cluster."),
     "grow": ("GROWING_CLUSTER", "Increasing cluster size."),
@@ -96,7 +108,7 @@ def record(
 
     status  what they are now where nothing went wrong: ACTIVE or DELETED
     faults  instance id → why it failed, also for hosts that dropped out
-    facts   instance id → address, port, server_id, volume_id, host_keys as the provider found them
+    facts   instance id → what the provider found out, any of FACTS
     """
     now = clock.now()
     claims = [claim for claim in tables.find(Attempt, run_id=run.id, module_id="") if claim.state == "planned"]
@@ -131,6 +143,8 @@ def record(
 def _checked_facts(instance: Instance, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Take what a provider may say about an instance. Ansible gives numbers as text; the ledger reads no such port."""
     told = {name: facts[name] for name in FACTS if name in facts}
+    if "provider_facts" in told:
+        told["provider_facts"] = instance.provider_facts | told["provider_facts"]
     try:
         checked = msgspec.convert(msgspec.to_builtins(instance) | told, Instance, strict=False)
     except msgspec.ValidationError as error:

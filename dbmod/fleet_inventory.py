@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from dbmod import config, inventory, providers, store
+from dbmod import config, connections, inventory, store
 from dbmod.records import Instance
+from dbmod.store import durable
 
 
 def load() -> dict[str, Any]:
@@ -14,8 +15,12 @@ def load() -> dict[str, Any]:
     settings = config.load().settings
     living = store.open(settings).snapshot().find(Instance, deleted_at=None)
     host_names = inventory.host_names(living)
-    connections = {name: providers.connection(name) for name in {one.provider for one in living}}
-    data = inventory.build(living, host_names=host_names, flavors=settings.flavors, connections=connections)
+    file = settings.home_path / "known_hosts"
+    reached = connections.variables(living, settings, known_hosts_file=file)
+    keys = connections.known_hosts(living).encode()
+    if keys and (not file.exists() or file.read_bytes() != keys):
+        durable.write_file(file, keys)
+    data = inventory.build(living, host_names=host_names, connections=reached)
     groups: dict[str, list[str]] = {}
     for instance in living:
         for group in (f"datastore_{instance.datastore}", f"provider_{instance.provider}"):

@@ -8,52 +8,48 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dbmod import errors, names
-from dbmod.config import Flavor
 from dbmod.records import Instance
 
 Variables = dict[str, Any]
+HOST_HOME = "/var/lib/dbmod"  # where a host keeps contents and results, unless its provider says otherwise
 RESERVED = ("all", "localhost", "ungrouped")
 
 
 def host_names(instances: Iterable[Instance]) -> dict[str, str]:
     """Give each living instance its name in inventories: its own where that is plain and unique, else its id.
 
+    One that was adopted from the user's inventory keeps the name it has there: what that says of it goes on to count.
+
     Returns  instance id → host name
     """
     living = [instance for instance in instances if instance.deleted_at is None]
-    bearers = Counter(instance.name for instance in living)
-    return {
-        instance.id: instance.name
-        if names.is_plain(instance.name)
-        and bearers[instance.name] == 1
-        and instance.name not in RESERVED
-        and not names.is_identifier(instance.name)  # it may be another instance's id
-        else instance.id
-        for instance in living
-    }
+    wanted = {instance.id: str(instance.provider_facts.get("inventory_host", instance.name)) for instance in living}
+    bearers = Counter(wanted.values())
+    return {key: name if bearers[name] == 1 and is_host_name(name) else key for key, name in wanted.items()}
+
+
+def is_host_name(name: str) -> bool:
+    """Tell whether a name can stand for a host; an id cannot, as it may be another instance's."""
+    return names.is_plain(name) and name not in RESERVED and not names.is_identifier(name)
 
 
 def build(
     instances: Iterable[Instance],
     *,
     host_names: Mapping[str, str],
-    flavors: Mapping[str, Flavor],
     connections: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Write instances as an inventory in the JSON that Ansible's own yaml plugin reads.
 
-    connections  provider → connection variables, ansible_connection and the like
+    connections  instance id → connection variables, ansible_connection and the like
     """
-    hosts = {
-        host_names[instance.id]: variables(instance, flavors=flavors) | dict(connections[instance.provider])
-        for instance in instances
-    }
+    hosts = {host_names[instance.id]: variables(instance) | dict(connections[instance.id]) for instance in instances}
     return {"all": {"hosts": hosts}}
 
 
-def variables(instance: Instance, *, flavors: Mapping[str, Flavor]) -> Variables:
+def variables(instance: Instance) -> Variables:
     """Give the variables of one host, see `roles/*/meta/argument_specs.yml`."""
-    flavor = flavors.get(instance.flavor)
+    facts = instance.provider_facts
     known: Variables = {
         "dbmod_id": instance.id,
         "dbmod_provider": instance.provider,
@@ -61,19 +57,26 @@ def variables(instance: Instance, *, flavors: Mapping[str, Flavor]) -> Variables
         "dbmod_datastore_version": instance.datastore_version,
         "dbmod_address": instance.address,
         "dbmod_port": instance.port,
-        "dbmod_memory_mib": flavor.ram_mib if flavor else None,
-        "dbmod_vcpus": flavor.vcpus if flavor else None,
+        "dbmod_flavor": instance.flavor or None,
+        "dbmod_memory_mib": instance.ram_mib,
+        "dbmod_vcpus": instance.vcpus,
         "dbmod_volume_gb": instance.volume_gb,
         "dbmod_cluster": instance.cluster_id,
-        "dbmod_directory": instance.provider_facts.get("directory"),
-        "dbmod_uid": instance.provider_facts.get("uid"),
-        "dbmod_host_home": instance.provider_facts.get("directory", "/var/lib/dbmod"),
+        "dbmod_server_id": instance.server_id,
+        "dbmod_volume_id": instance.volume_id,
+        "dbmod_restart_command": list(instance.restart_command) or None,
+        "dbmod_directory": facts.get("directory"),
+        "dbmod_uid": facts.get("uid"),
+        "dbmod_facts": {key: _checked(key, value) for key, value in facts.items()} or None,
+        "dbmod_host_home": facts.get("home", facts.get("directory", HOST_HOME)),
     }
     return {key: _checked(key, value) for key, value in known.items() if value is not None}
 
 
-def _checked(key: str, value: str | int) -> str | int:
+def _checked(key: str, value: Any) -> Any:
     """Refuse a value that Ansible would execute; the fleet's own checks keep such out, this is the last door."""
+    if isinstance(value, list):
+        return [_checked(key, one) for one in value]
     if isinstance(value, str) and ("{" in value or "\n" in value):
         raise errors.BadInput(
             f"The {key.removeprefix('dbmod_')} {value!r} cannot be used: Ansible would execute what is in the braces.",

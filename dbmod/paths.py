@@ -1,6 +1,11 @@
 """Where dbmod's own content is: a project checkout, or the copy inside the installed package."""
 
+import functools
+import importlib.util
 from pathlib import Path
+from types import ModuleType
+
+from dbmod import errors
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -24,3 +29,14 @@ def drop_ins(kind: str) -> list[str]:
     """List the names of the drop-in roles of a kind; the directory is the registry."""
     prefix = f"{kind}_"
     return sorted(path.name.removeprefix(prefix) for path in (content() / "roles").glob(f"{prefix}*") if path.is_dir())
+
+
+@functools.cache
+def load(path: Path) -> ModuleType:
+    """Import the Python file of a drop-in role: provider.py, accounts.py. Raises InternalError."""
+    specification = importlib.util.spec_from_file_location(f"dbmod_{path.parent.name}_{path.stem}", path)
+    if specification is None or specification.loader is None:
+        raise errors.InternalError(f"{path} cannot be loaded")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module

@@ -3,20 +3,18 @@
 import functools
 import os
 import shlex
-import shutil
-import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, cast
 
 import msgspec
 
-from dbmod import config, datastores, errors, local_servers, paths
+from dbmod import datastores, errors, local_servers, paths
+from dbmod.config import Flavor, Settings
 from dbmod.records import Instance, InstanceStatus
 
 LOOPBACK = "127.0.0.1"
-GIB = 1 << 30
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -26,18 +24,60 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     offers: tuple[str, ...]  # what module types may need
     offers_as_root: tuple[str, ...]  # besides, where dbmod runs as root
     connection: dict[str, Any]  # host variables
+    creates: bool = True  # false: it takes over what exists, and has no provider.py
+    installs: bool = False  # whether its machines get the datastore's packages: dbmod_installs
     ignores: tuple[str, ...] = ()  # options of create that mean nothing to it: volume_type, nics …
     encrypted: bool  # whether contents travel encrypted: encrypted_rpc_messaging
     observed_by: Literal["port", "nothing"]  # how list and show see that a server is down
 
 
-class Allocation(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a new local instance goes."""
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """An instance that is to be made."""
 
-    address: str
+    instance_id: str
+    datastore: str
+    datastore_version: str
+    flavor_id: str
+    flavor: Flavor
+    volume_gb: int
+    volume_type: str | None = None
+    nics: tuple[str, ...] = ()  # as given: net-id=…,v4-fixed-ip=…,port-id=…
+    availability_zone: str | None = None
+    region: str
+    locality: str | None = None
+    cluster_id: str | None = None
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a new instance goes."""
+
     port: int
-    uid: int | None  # None: as the user who runs dbmod
-    directory: Path
+    address: str | None = None  # None: known when its machine is there
+    facts: dict[str, str | int] = {}  # provider_facts
+
+
+class Hooks(Protocol):
+    """roles/provider_<name>/provider.py, of a provider that creates instances."""
+
+    def flavors(self, settings: Settings) -> Mapping[str, Flavor]:
+        """Give flavor id → flavor. Raises Failed where a cloud does not answer."""
+
+    def versions(self, settings: Settings, datastore: str) -> list[str]:
+        """List the versions that can be created, the newest last. Raises Refused with the remedy where none can."""
+
+    def check(self, settings: Settings, wanted: Wanted) -> Mapping[str, str | int]:
+        """Refuse what cannot be made; it may take its time, as no lock is held.
+
+        Returns  what it found out, for the instance's provider_facts
+        Raises   Refused, NotFound, Failed
+        """
+
+    def place(self, settings: Settings, wanted: Wanted, living: Sequence[Instance]) -> Place:
+        """Choose a place; the transaction that writes the instance is open, so nobody else is asked.
+
+        living  the fleet as that transaction sees it
+        Raises  Refused
+        """
 
 
 def names() -> list[str]:
@@ -57,6 +97,34 @@ def describe(name: str) -> Provider:
         return msgspec.convert(yaml_file.read(path), Provider)
     except msgspec.ValidationError as error:
         raise errors.BadInput(f"{path}: {error}") from error
+
+
+def hooks(name: str) -> Hooks:
+    """Give the provider's own functions. Raises NotFound, Refused where it creates nothing."""
+    if not describe(name).creates:
+        raise errors.Refused(
+            f"The provider '{name}' creates no instances.",
+            next_step="dbmod adopt takes over a server that exists; --provider chooses another provider",
+        )
+    return cast("Hooks", paths.load(paths.role("provider", name) / "provider.py"))
+
+
+def check_flavor(settings: Settings, provider: str, reference: str) -> tuple[str, Flavor]:
+    """Find a flavor by id or name. Returns its id and itself. Raises NotFound."""
+    known = hooks(provider).flavors(settings)
+    for key, flavor in known.items():
+        if reference in (key, flavor.name):
+            return key, flavor
+    raise errors.NotFound(f"Flavor '{reference}' cannot be found.", next_step="dbmod flavor-list")
+
+
+def check_version(settings: Settings, provider: str, datastore: str, version: str | None) -> str:
+    """Give the version to create: the one asked for by number or id, or the newest there is.
+
+    Raises NotFound, Refused
+    """
+    datastores.describe(datastore)
+    return datastores.choose_version(datastore, version, hooks(provider).versions(settings, datastore))
 
 
 def offers(name: str) -> frozenset[str]:
@@ -82,82 +150,8 @@ def observed_status(instance: Instance) -> InstanceStatus:
     return "SHUTDOWN"
 
 
-def allocate(
-    settings: config.Settings, instances: Iterable[Instance], *, instance_id: str, datastore: str
-) -> Allocation:
-    """Choose port, user and directory of a new local instance.
-
-    instances  the fleet as the transaction sees it that also writes the new instance
-    Raises     Refused where no port is free, or where a server of its own user could not reach its files
-    """
-    taken = _ports_of(instances)
-    distances = (0, *datastores.describe(datastore).further_ports)
-    for port in settings.local_port_range:
-        wanted = [port + distance for distance in distances]
-        if taken.isdisjoint(wanted) and all(_is_free(number) for number in wanted):
-            break
-    else:
-        raise errors.Refused(
-            f"no free port is left in {settings.local_ports}", next_step="set local_ports to a wider range"
-        )
-    uid = settings.local_uid_base + port if os.geteuid() == 0 else None
-    if uid is not None:
-        _check_reachable(settings.local_path)
-    return Allocation(address=LOOPBACK, port=port, uid=uid, directory=settings.local_path / instance_id)
-
-
-def _ports_of(instances: Iterable[Instance]) -> set[int]:
-    return {
-        instance.port + distance
-        for instance in instances
-        if instance.provider == "local" and instance.port and instance.deleted_at is None
-        for distance in (0, *datastores.describe(instance.datastore).further_ports)
-    }
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free for a server
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError:
-            return False
-    return True
-
-
-def _check_reachable(path: Path) -> None:
-    """As root each server has a user of its own, which must be able to walk to its directory."""
-    for folder in path.parents:
-        if folder.is_dir() and not folder.stat().st_mode & 0o001:
-            raise errors.Refused(
-                f"local servers run under users of their own, and those cannot enter {folder}",
-                next_step=f"chmod o+x {folder}, or set local_directory to another place",
-            )
-
-
-def check_room(settings: config.Settings, volume_gb: int) -> int:
-    """Give the free bytes below the local servers' directory; it looks, and reserves nothing.
-
-    Raises Refused where less than *volume_gb* is free
-    """
-    place = settings.local_path
-    while not place.is_dir():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    if free < volume_gb * GIB:
-        raise errors.Refused(
-            f"no room for a volume of {volume_gb} GB below {settings.local_path}",
-            details={
-                "free": f"{free / GIB:.1f} GB",
-                "note": "the local provider looks for room, it does not reserve it",
-            },
-            next_step="free some space, ask for a smaller --size, or set local_directory to another disk",
-        )
-    return free
-
-
 def directory(instance: Instance) -> Path | None:
-    """Give a local instance's directory; None where it has none."""
+    """Give the directory of an instance's server on its host; None where it has none of ours."""
     place = instance.provider_facts.get("directory")
     return Path(str(place)) if place else None
 

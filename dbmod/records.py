@@ -104,8 +104,11 @@ class Instance(Record, frozen=True, kw_only=True):
     updated_at: datetime
     built_at: datetime | None = None  # None until it was ACTIVE once
     nics: tuple[str, ...] = ()  # as given: net-id=…,v4-fixed-ip=…
-    host_keys: tuple[str, ...] = ()
-    provider_facts: dict[str, str | int] = {}  # what its provider has to remember: directory, uid
+    ram_mib: int | None = None  # of its flavor; of its machine where it was adopted
+    vcpus: int | None = None
+    host_keys: tuple[str, ...] = ()  # `<type> <base64>`, as ssh knows its host; empty: not reached by ssh
+    restart_command: tuple[str, ...] = ()  # of an adopted server; empty: the unit that dbmod wrote
+    provider_facts: dict[str, str | int] = {}  # what its provider has to remember: directory, uid, user, inventory
     deleted_at: datetime | None = None
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from dbmod import clock, config, datastores, errors, ids, ledger, lookup, module_types, names
+from dbmod import clock, config, datastores, errors, ids, ledger, lookup, module_types, names, providers
 from dbmod.context import Context
 from dbmod.identity import Actor
-from dbmod.records import Module, Row, Version
+from dbmod.records import Instance, Module, Row, Version
 from dbmod.store.interface import Store, Tables
 
 GUARD = (
@@ -72,7 +72,8 @@ def create(context: Context, request: Request, contents: bytes, *, validate: boo
     type_name = request.type.lower()
     _refuse_bad_fields(request.name, request.description, request.apply_order)
     module_type = module_types.find(settings, type_name)
-    datastore, version = _datastore_of(request.datastore, request.datastore_version)
+    tables = context.store.snapshot()
+    datastore, version = _datastore_of(tables, settings, request.datastore, request.datastore_version)
     _refuse_admin_options(request, actor=actor, action="create")
     _refuse_bad_contents(module_type, contents, settings=settings, validate=validate)
     now = clock.now()
@@ -193,7 +194,7 @@ def _checked_change(
     _refuse_bad_fields(after.name, after.description, after.apply_order)
     module_type = module_types.find(settings, after.type)
     if (after.datastore, after.datastore_version) != (before.datastore, before.datastore_version):
-        datastore, version = _datastore_of(after.datastore, after.datastore_version)
+        datastore, version = _datastore_of(tables, settings, after.datastore, after.datastore_version)
         after = msgspec.structs.replace(after, datastore=datastore, datastore_version=version)
     _refuse_admin_options(_as_request(after, asked), actor=actor, action="update")
     if after.full_access and (options := _admin_options(_as_request(after, asked))):
@@ -255,14 +256,27 @@ def _refuse_bad_fields(name: str, description: str | None, apply_order: int) -> 
         raise errors.BadInput(f"The apply_order {apply_order} is not valid.", next_step="use a number from 0 to 9")
 
 
-def _datastore_of(datastore: str | None, version: str | None) -> tuple[str | None, str | None]:
+def _datastore_of(
+    tables: Tables, settings: config.Settings, datastore: str | None, version: str | None
+) -> tuple[str | None, str | None]:
     """Check both together. Returns the datastore's and the version's name, None for all."""
     if datastore is None:
         if version is not None:
             raise errors.BadInput(f"The version '{version}' needs its datastore.", next_step="add --datastore")
         return None, None
     datastores.describe(datastore)
-    return datastore, datastores.check_version(datastore, version) if version is not None else None
+    return datastore, _version_of(tables, settings, datastore, version) if version is not None else None
+
+
+def _version_of(tables: Tables, settings: config.Settings, datastore: str, version: str) -> str:
+    """Find a version that an instance has, or that could be created."""
+    present = sorted({one.datastore_version for one in tables.find(Instance, datastore=datastore, deleted_at=None)})
+    try:
+        return datastores.choose_version(datastore, version, present)
+    except errors.NotFound:
+        if not providers.describe(settings.provider).creates:
+            raise
+        return providers.check_version(settings, settings.provider, datastore, version)
 
 
 def _refuse_bad_contents(

@@ -4,7 +4,6 @@ What happened is read from the ledger, which the playbook itself writes; events 
 """
 
 import os
-import shlex
 import shutil
 import signal
 import subprocess
@@ -17,20 +16,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
-import msgspec
-
-from dbmod import errors, fleet, host_call, inventory, ledger, paths, processes, providers, vault
+from dbmod import errors, host_call, ledger, paths, processes, run_directory
 from dbmod.context import Context
 from dbmod.failpoints import failpoint
-from dbmod.records import Attempt, Instance, Owner, Run
+from dbmod.records import Attempt, Run
 from dbmod.store import durable
 
-PASSED = ("HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "SSH_AUTH_SOCK", "KRB5CCNAME", "KRB5_CONFIG")
-PASSED_PREFIXES = ("DBMOD_", "LC_")
-WITHHELD = ("DBMOD_KEY", "DBMOD_PREVIOUS_KEY")  # ansible-runner writes the whole environment to disk
 DOORS = ("dbmod_plan", "dbmod_gate", "dbmod_apply", "dbmod_record")  # told in their own way
 QUIET = (*DOORS, "include_role", "include_tasks", "set_fact", "meta", "validate_argument_spec", "assert", "stat")
-MAKER = "maker"  # in a run's directory: the process that made it
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # a closed terminal stops after the batch in flight, too
 STOP_PATIENCE_SECONDS = 5
 POLL_SECONDS = 0.5
@@ -61,7 +54,7 @@ def carry_out(context: Context, run: Run, *, progress: Progress, verbosity: int 
     Returns    the closed run, as the ledger has it
     """
     try:
-        directory = _make_directory(context, run.id)
+        directory = run_directory.make(context, run.id)
     except (OSError, errors.DbmodError) as error:
         _close(context, run, "its directory could not be made")
         if isinstance(error, OSError):
@@ -72,8 +65,11 @@ def carry_out(context: Context, run: Run, *, progress: Progress, verbosity: int 
     trouble = ""
     try:
         _refuse_unreadable_contents(context, run)
-        with _environment(context, directory), stop.handlers():
-            trouble = _run_playbook(run, directory, display, stop, forks=context.settings.forks, verbosity=verbosity)
+        with run_directory.environment(context, directory), stop.handlers():
+            sources = run_directory.inventories(context, run, directory)
+            trouble = _run_playbook(
+                run, directory, display, stop, sources=sources, forks=context.settings.forks, verbosity=verbosity
+            )
             if stop.was_at_once:
                 trouble = f"stopped at once by {context.actor.name}"
     finally:
@@ -86,7 +82,7 @@ def carry_out(context: Context, run: Run, *, progress: Progress, verbosity: int 
 
 def detach(context: Context, run: Run) -> Path:
     """Start carrying out a run in a session of its own. Returns the file its output goes to."""
-    log = _runs_directory(context) / f"{run.id}.log"
+    log = run_directory.parent(context) / f"{run.id}.log"
     with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as output:
         subprocess.Popen(
             [sys.executable, "-m", "dbmod", "run-execute", run.id],
@@ -111,31 +107,13 @@ def wait(context: Context, run_id: str, *, timeout_seconds: float | None = None)
         time.sleep(POLL_SECONDS)
 
 
-def sweep_directories(context: Context) -> None:
-    """Remove the directories that runs left when they were killed."""
-    directories = list((context.settings.home_path / "runs").glob("*/"))
-    tables = context.store.snapshot()  # after the listing: so it knows the run of every directory in it
-    for directory in directories:
-        run = tables.get(Run, directory.name)
-        if (run is None or not run.is_open) and not _is_in_use(directory):
-            shutil.rmtree(directory, ignore_errors=True)
-
-
-def _is_in_use(directory: Path) -> bool:
-    """Tell whether its maker lives: the playbook ends the run a moment before ansible-runner is done there."""
-    try:
-        return processes.is_alive(msgspec.json.decode((directory / MAKER).read_bytes(), type=Owner))
-    except (OSError, msgspec.MsgspecError):
-        return False
-
-
 class _Display:
     """Turns ansible-runner's events into progress. An exception here would lose the run, so none leaves."""
 
     def __init__(self, context: Context, run: Run, progress: Progress) -> None:
         tables = context.store.snapshot()
         self.progress = progress
-        hosts = run_hosts(context, run)
+        hosts = run_directory.hosts_of(context, run)
         bearers = Counter(instance.name for instance in hosts.values())
         self.names = {
             host: one.name if bearers[one.name] == 1 else f"{one.name} ({one.id})" for host, one in hosts.items()
@@ -237,20 +215,6 @@ class _Stop:
             processes.stop(run.owner, wait_seconds=STOP_PATIENCE_SECONDS)
 
 
-def run_hosts(context: Context, run: Run) -> dict[str, Instance]:
-    """Give the hosts that a run's inventory needs: those of its attempts, and all members of its cluster.
-
-    Returns  inventory host name → instance
-    """
-    tables = context.store.snapshot()
-    living = tables.find(Instance, deleted_at=None)
-    wanted = {attempt.instance_id for attempt in tables.find(Attempt, run_id=run.id)}
-    if run.cluster_id:
-        wanted |= {member.id for member in fleet.members_of(tables, run.cluster_id)}
-    host_names = inventory.host_names(living)
-    return {host_names[instance.id]: instance for instance in living if instance.id in wanted}
-
-
 def _refuse_unreadable_contents(context: Context, run: Run) -> None:
     """Refuse before any host is touched where contents are damaged or gone, or their key is. Raises LedgerError."""
     if host_call.VERBS.get(run.verb) != "apply":
@@ -264,15 +228,27 @@ def _refuse_unreadable_contents(context: Context, run: Run) -> None:
                 raise errors.LedgerDamaged(error.what, next_step="dbmod ledger-check") from error
 
 
-def _run_playbook(run: Run, directory: Path, display: _Display, stop: _Stop, *, forks: int, verbosity: int) -> str:
-    """Returns what went wrong with the playbook as a whole, "" where nothing did."""
+def _run_playbook(
+    run: Run,
+    directory: Path,
+    display: _Display,
+    stop: _Stop,
+    *,
+    sources: Sequence[str],
+    forks: int,
+    verbosity: int,
+) -> str:
+    """Returns what went wrong with the playbook as a whole, "" where nothing did.
+
+    sources  inventories; what a later one says of a host counts
+    """
     import ansible_runner  # 85 ms, only for commands that run something
 
     result = ansible_runner.run(
         private_data_dir=str(directory),
         project_dir=str(paths.content()),
         playbook=str(paths.playbook(run.playbook)),
-        inventory=str(directory / "inventory" / "hosts.json"),
+        inventory=list(sources),
         extravars={"dbmod_run": run.id},
         settings={"pexpect_timeout": 1, "suppress_ansible_output": not verbosity},
         forks=forks,
@@ -293,57 +269,3 @@ def _close(context: Context, run: Run, trouble: str) -> Run:
     failpoint("after_close")
     context.store.delete_contents(run.id)
     return closed
-
-
-def _runs_directory(context: Context) -> Path:
-    directory = context.settings.home_path / "runs"
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return directory
-
-
-def _make_directory(context: Context, run_id: str) -> Path:
-    """Make the run's own private directory, with its inventory."""
-    directory = _runs_directory(context) / run_id
-    for path in (directory, directory / "inventory"):
-        path.mkdir(mode=0o700)
-    (directory / MAKER).write_bytes(msgspec.json.encode(processes.owner()))
-    run = ledger.open_run(context.store.snapshot(), run_id)
-    hosts = run_hosts(context, run)
-    connections = {name: providers.connection(name) for name in {one.provider for one in hosts.values()}}
-    data = inventory.build(
-        hosts.values(),
-        host_names={instance.id: host for host, instance in hosts.items()},
-        flavors=context.settings.flavors,
-        connections=connections,
-    )
-    (directory / "inventory" / "hosts.json").write_bytes(msgspec.json.encode(data))
-    return directory
-
-
-@contextmanager
-def _environment(context: Context, directory: Path) -> Iterator[None]:
-    """Give the playbook an environment by allow-list: ansible-runner passes on, and writes down, all it finds."""
-    before = dict(os.environ)
-    kept = {
-        name: value
-        for name, value in before.items()
-        if (name in PASSED or name.startswith(PASSED_PREFIXES) or name in context.settings.environment_passed)
-        and name not in WITHHELD
-    }
-    if not vault.is_in_file(context.settings):
-        key = directory / "key"  # read once here, and not once for each host
-        durable.write_file(key, *(f"{one.line}\n".encode() for one in vault.keys(context.settings)))
-        kept["DBMOD_KEY_COMMAND"] = shlex.join(["cat", str(key)])
-    kept["DBMOD_HOME"] = str(context.settings.home_path)
-    kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), before.get("PATH", os.defpath)])
-    kept["ANSIBLE_CONFIG"] = str(paths.content() / "ansible.cfg")
-    kept["ANSIBLE_TIMEOUT"] = str(context.settings.connect_timeout_seconds)
-    kept["ANSIBLE_HOST_KEY_CHECKING"] = "True"  # ansible-runner turns it off where it is not set
-    kept["ANSIBLE_LOCAL_TEMP"] = kept["ANSIBLE_REMOTE_TEMP"] = str(directory / "tmp")
-    os.environ.clear()
-    os.environ.update(kept)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)

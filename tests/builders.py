@@ -78,6 +78,8 @@ def instance(name: str = "myinst", **changes: Any) -> Instance:
         created_at=MOMENT,
         updated_at=MOMENT,
         built_at=MOMENT,
+        ram_mib=512,
+        vcpus=1,
     )
     return REPLACE(one, **changes)
 

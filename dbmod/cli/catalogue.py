@@ -2,7 +2,7 @@
 
 import click
 
-from dbmod import datastores, errors, module_types
+from dbmod import datastores, errors, module_types, providers
 from dbmod.cli import complete, options, output
 from dbmod.context import Context
 
@@ -12,14 +12,16 @@ TYPES = ("Type", "Does", "Keys", "Datastores", "Needs", "Scope", "Secret", "Rest
 
 
 @options.command("datastore-list", example="dbmod datastore-list")
+@options.provider
 @options.shown(*NAMED)
 @options.reads
-def list_datastores(_context: Context, *, view: output.View) -> None:
+def list_datastores(context: Context, *, provider: str | None, view: output.View) -> None:
     """List the datastores that can be created here."""
     rows = []
+    hooks = providers.hooks(provider or context.settings.provider)
     for name in datastores.names():
         try:
-            datastores.versions(name)
+            hooks.versions(context.settings, name)
         except errors.Refused as missing:
             output.note(f"not here: {name} ({missing.what}; {missing.next_step})")
         else:
@@ -29,20 +31,25 @@ def list_datastores(_context: Context, *, view: output.View) -> None:
 
 @options.command("datastore-version-list", example="dbmod datastore-version-list redis")
 @click.argument("datastore", shell_complete=complete.datastores)
+@options.provider
 @options.shown(*NAMED)
 @options.reads
-def list_versions(_context: Context, *, datastore: str, view: output.View) -> None:
+def list_versions(context: Context, *, datastore: str, provider: str | None, view: output.View) -> None:
     """List the versions of a datastore that can be created here."""
-    rows = [(datastores.version_id(datastore, number), number) for number in datastores.versions(datastore)]
+    datastores.describe(datastore)
+    known = providers.hooks(provider or context.settings.provider).versions(context.settings, datastore)
+    rows = [(datastores.version_id(datastore, number), number) for number in known]
     output.table(view, NAMED, rows)
 
 
 @options.command("flavor-list", example="dbmod flavor-list")
+@options.provider
 @options.shown(*FLAVORS)
 @options.reads
-def list_flavors(context: Context, *, view: output.View) -> None:
+def list_flavors(context: Context, *, provider: str | None, view: output.View) -> None:
     """List the flavors, by RAM (MiB; disk in GB)."""
-    rows = [(key, one.name, one.ram_mib, one.vcpus, one.disk_gb) for key, one in context.settings.flavors.items()]
+    known = providers.hooks(provider or context.settings.provider).flavors(context.settings)
+    rows = [(key, one.name, one.ram_mib, one.vcpus, one.disk_gb) for key, one in known.items()]
     output.table(view, FLAVORS, sorted(rows, key=lambda row: (row[2], row[0])))
 
 

@@ -42,7 +42,7 @@ MEMBER = click.option(
 @click.option(
     "--locality", type=click.Choice(["affinity", "anti-affinity"]), help="Members near to each other, or apart."
 )
-@click.option("--provider", help="Where instances come from.  [default: local, by configuration]")
+@options.provider
 @options.waits
 @options.displays
 @options.shown(*SHOWN)

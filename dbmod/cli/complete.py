@@ -47,6 +47,12 @@ def datastores(_context: click.Context, _parameter: click.Parameter, incomplete:
     return _quietly(known.names, incomplete)
 
 
+def providers(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    from dbmod import providers as known
+
+    return _quietly(known.names, incomplete)
+
+
 def flavors(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
     from dbmod import config
 

@@ -1,11 +1,11 @@
-"""Instances: create, list, show, rename, restart, delete."""
+"""Instances: create, list, show, rename, restart, delete, their passwords."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from dbmod import building, clock, fleet, lookup, providers
+from dbmod import building, clock, fleet, ledger, lookup, passwords, providers
 from dbmod.cli import ask, carry, complete, holding, options, output, paging, parsing, shapes
 from dbmod.cli.carry import Outcome
 from dbmod.cli.options import Display
@@ -84,7 +84,7 @@ SHOWN = (
 )
 @click.option("--region", help="The cloud's region.  [default: by configuration]")
 @click.option("--locality", type=click.Choice(["affinity", "anti-affinity"]), help="Near to, or away from, its peers.")
-@click.option("--provider", help="Where instances come from.  [default: local, by configuration]")
+@options.provider
 @options.waits
 @options.displays
 @options.shown(*CREATED)
@@ -160,7 +160,6 @@ def show(context: Context, *, instance: str, view: output.View) -> None:
     tables = context.store.snapshot()
     one = lookup.instance(tables, instance, actor=context.actor)
     cluster = tables.get(Cluster, one.cluster_id) if one.cluster_id else None
-    flavor = context.settings.flavors.get(one.flavor)
     modules = holding.seen(context, tables)
     output.properties(
         view,
@@ -180,7 +179,7 @@ def show(context: Context, *, instance: str, view: output.View) -> None:
             "name": one.name,
             "port": one.port,
             "provider": one.provider,
-            "ram_mib": flavor.ram_mib if flavor else None,
+            "ram_mib": one.ram_mib,
             "region": one.region,
             "server_id": one.server_id,
             "status": providers.observed_status(one),
@@ -222,6 +221,18 @@ def delete(context: Context, *, instance: str, yes: bool, display: Display) -> i
     ask.confirm(f"Deleting the instance '{one.name}' and its data", one.name, yes=yes)
     _, run = fleet.plan_delete(context, one.id)
     return carry.to_the_end(context, run, display)
+
+
+@options.command("password", example="dbmod password myinst")
+@click.argument("instance", shell_complete=complete.instances)
+@options.changes
+def password(context: Context, *, instance: str) -> None:
+    """Print the administrator's password of an instance; who asked is kept in the history."""
+    with context.transaction("password") as tables:
+        one = lookup.instance(tables, instance, actor=context.actor)
+        known = passwords.read(context.store, one)
+        ledger.note(tables, "password", actor=context.actor.name, reason=context.reason, instance_id=one.id)
+    output.line(known)
 
 
 def show_created(context: Context, instance_id: str, view: output.View) -> int:

@@ -66,9 +66,9 @@ def open_context(*, reason: str = "", lock_wait_seconds: float | None = None, sw
             f"The run {lost.id} ({lost.verb}) was lost: its process ended before it did: dbmod run-show {lost.id}"
         )
     if sweep and any((settings.home_path / "runs").glob("*/")):
-        from dbmod import runner  # only where a run goes on, or left a directory behind, which may hold a key
+        from dbmod import run_directory  # only where a run goes on, or left a directory behind, which may hold a key
 
-        runner.sweep_directories(context)
+        run_directory.sweep(context)
     return context
 
 
@@ -200,6 +200,15 @@ def waits(function: Command[...]) -> Command[...]:
     """Add --wait/--no-wait."""
     return click.option(
         "--wait/--no-wait", default=True, show_default=True, help="Wait until it is done, or let it go on by itself."
+    )(function)
+
+
+def provider(function: Command[...]) -> Command[...]:
+    """Add --provider."""
+    return click.option(
+        "--provider",
+        shell_complete=complete.providers,
+        help="Where instances come from.  [default: local, by configuration]",
     )(function)
 
 

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from dbmod import inventory, ledger, operations, paths, providers, registry
+from dbmod import connections, inventory, ledger, operations, paths, registry
 from dbmod.context import Context
 from dbmod.operations import Pace
 from dbmod.records import Instance
@@ -43,8 +43,7 @@ def _playbook_alone(here: Context, home: Path, directory: Path) -> Callable[[], 
     hosts = inventory.build(
         instances,
         host_names=inventory.host_names(instances),
-        flavors=here.settings.flavors,
-        connections={"local": providers.connection("local")},
+        connections=connections.variables(instances, here.settings, known_hosts_file=directory / "known_hosts"),
     )
     file = directory / "hosts.json"
     file.write_text(json.dumps(hosts))

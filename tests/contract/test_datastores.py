@@ -49,14 +49,14 @@ def test_versions_are_what_the_server_says(name: str) -> None:
     said = subprocess.run([datastores.server_program(name), "--version"], capture_output=True, text=True, check=True)
     assert version in said.stdout
     assert version[0].isdigit()
-    assert datastores.check_version(name, None) == version
-    assert datastores.check_version(name, f"{name}-{version}") == version
+    assert datastores.choose_version(name, None, [version]) == version
+    assert datastores.choose_version(name, f"{name}-{version}", [version]) == version
 
 
 @every
 def test_unknown_version_is_not_found(name: str) -> None:
     with pytest.raises(errors.NotFound) as refused:
-        datastores.check_version(name, "0.1")
+        datastores.choose_version(name, "0.1", ["7.0.15"])
     assert refused.value.what == "Datastore version '0.1' cannot be found."
 
 

@@ -3,6 +3,7 @@
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -28,7 +29,7 @@ def test_there_are_providers() -> None:
 def test_role_has_its_tasks_with_specified_inputs(name: str) -> None:
     role = paths.role("provider", name)
     specified = yaml_file.read(role / "meta" / "argument_specs.yml")["argument_specs"]
-    for task in ("create", "start", "stop", "delete"):
+    for task in ("create", "directories", "start", "stop", "restart", "delete"):
         [*tasks] = yaml_file.read(role / "tasks" / f"{task}.yml")
         assert all(one["name"].startswith(f"{task} | ") for one in tasks)
         assert task in specified
@@ -51,54 +52,60 @@ def test_local_offers_root_only_to_root_and_never_systemd() -> None:
     assert providers.offers("local") == (frozenset({"root"}) if os.geteuid() == 0 else frozenset())
 
 
-def test_allocation_takes_the_first_free_port_and_its_own_user(roomy: config.Settings) -> None:
-    place = providers.allocate(roomy, [], instance_id=ids.new_id(), datastore="redis")
+def test_what_creates_has_its_hooks_and_what_adopts_says_so() -> None:
+    for name in providers.names():
+        if providers.describe(name).creates:
+            hooks = providers.hooks(name)
+            assert all(callable(getattr(hooks, one)) for one in ("flavors", "versions", "check", "place"))
+        else:
+            with pytest.raises(errors.Refused, match="creates no instances"):
+                providers.hooks(name)
+
+
+def test_place_is_the_first_free_port_and_has_its_own_user(roomy: config.Settings) -> None:
+    place = allocate(roomy)
     assert place.port == LOW
     assert place.address == "127.0.0.1"
-    assert place.uid == (200000 + LOW if os.geteuid() == 0 else None)
-    assert place.directory.parent == Path("/var/tmp/dbmod-test")
+    assert place.facts.get("uid") == (200000 + LOW if os.geteuid() == 0 else None)
+    assert Path(str(place.facts["directory"])).parent == Path("/var/tmp/dbmod-test")
 
 
-def test_allocation_leaves_ports_of_the_fleet_and_of_others_alone(roomy: config.Settings) -> None:
+def test_place_leaves_ports_of_the_fleet_and_of_others_alone(roomy: config.Settings) -> None:
     taken = instance(port=LOW)
     with socket.create_server(("127.0.0.1", LOW + 1)):
-        place = providers.allocate(roomy, [taken], instance_id=ids.new_id(), datastore="redis")
+        place = allocate(roomy, taken)
     assert place.port == LOW + 2
 
 
-def test_allocation_heeds_the_cluster_bus(roomy: config.Settings) -> None:
+def test_place_heeds_the_cluster_bus(roomy: config.Settings) -> None:
     with socket.create_server(("127.0.0.1", LOW + 10000)):
-        redis = providers.allocate(roomy, [], instance_id=ids.new_id(), datastore="redis")
-        mysql = providers.allocate(roomy, [], instance_id=ids.new_id(), datastore="mysql")
-    assert (redis.port, mysql.port) == (LOW + 1, LOW)
+        assert allocate(roomy).port == LOW + 1
 
 
-def test_allocation_reuses_the_port_of_a_deleted_instance(roomy: config.Settings) -> None:
+def test_place_reuses_the_port_of_a_deleted_instance(roomy: config.Settings) -> None:
     gone = msgspec.structs.replace(instance(port=LOW), deleted_at=clock.now())
-    assert providers.allocate(roomy, [gone], instance_id=ids.new_id(), datastore="mysql").port == LOW
+    assert allocate(roomy, gone).port == LOW
 
 
-def test_allocation_without_a_free_port_is_refused(roomy: config.Settings) -> None:
+def test_without_a_free_port_there_is_no_place(roomy: config.Settings) -> None:
     fleet = [instance(port=LOW + number) for number in range(10)]
     with pytest.raises(errors.Refused, match=f"no free port is left in {LOW}-{LOW + 9}"):
-        providers.allocate(roomy, fleet, instance_id=ids.new_id(), datastore="redis")
+        allocate(roomy, *fleet)
 
 
 @pytest.mark.root
 def test_directory_that_servers_cannot_enter_is_refused(roomy: config.Settings, tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
-    wanted = msgspec.structs.replace(roomy, local_directory=str(closed / "servers"))
     with pytest.raises(errors.Refused, match="cannot enter"):
-        providers.allocate(wanted, [], instance_id=ids.new_id(), datastore="redis")
+        allocate(msgspec.structs.replace(roomy, local_directory=str(closed / "servers")))
 
 
 def test_room_is_looked_for_and_not_reserved(settings: config.Settings) -> None:
-    free = providers.check_room(settings, 1)
-    assert free >= 1 << 30
+    assert providers.hooks("local").check(settings, wanted()) == {}
     assert not settings.local_path.exists()
     with pytest.raises(errors.Refused) as refused:
-        providers.check_room(settings, free // (1 << 30) + 100)
+        providers.hooks("local").check(settings, wanted(volume_gb=1 << 20))
     assert "does not reserve it" in refused.value.details["note"]
 
 
@@ -131,6 +138,23 @@ def test_place_is_always_a_directory_that_dbmod_made(directory: str) -> None:
 def test_place_is_never_run_as_root() -> None:
     with pytest.raises(ValueError, match="never runs as root"):
         local_servers.Place(directory=Path("/x") / ids.new_id(), uid=0, address="127.0.0.1", port=1)
+
+
+def wanted(**changes: Any) -> providers.Wanted:
+    asked = providers.Wanted(
+        instance_id=ids.new_id(),
+        datastore="redis",
+        datastore_version="7.0.15",
+        flavor_id="15",
+        flavor=config.FLAVORS["15"],
+        volume_gb=1,
+        region="RegionOne",
+    )
+    return msgspec.structs.replace(asked, **changes)
+
+
+def allocate(settings: config.Settings, *fleet: Instance) -> providers.Place:
+    return providers.hooks("local").place(settings, wanted(), fleet)
 
 
 def instance(*, port: int, directory: str = "/nowhere") -> Instance:

@@ -188,15 +188,14 @@ def _configure_again(fleet_of_test: LocalFleet, tmp_path: Path, *options: str) -
     data = inventory.build(
         [red],
         host_names={red.id: "red"},
-        flavors=fleet_of_test.settings.flavors,
-        connections={"local": providers.describe("local").connection},
+        connections={red.id: providers.connection("local")},
     )
     (tmp_path / "hosts.json").write_bytes(msgspec.json.encode(data))
     (tmp_path / "again.yml").write_text(
         "- hosts: all\n  gather_facts: false\n  tasks:\n"
         + "".join(
             f"    - ansible.builtin.include_role: {{name: {role}, tasks_from: {tasks}}}\n"
-            for role, tasks in (("provider_local", "create"), ("datastore_redis", "configure"))
+            for role, tasks in (("provider_local", "directories"), ("datastore_redis", "configure"))
         )
     )
     command = [

@@ -5,7 +5,6 @@ import json
 import pytest
 
 from dbmod import errors, inventory, names
-from dbmod.config import FLAVORS
 from tests import builders
 
 HOSTILE = "{{ lookup('pipe', 'touch CANARY') }}"
@@ -24,6 +23,11 @@ def test_a_host_has_its_own_name_where_that_is_plain_and_unique_and_else_its_id(
     assert all(found[one.id] == one.id for one in (*twins, *odd))
 
 
+def test_an_adopted_host_keeps_the_name_that_the_users_inventory_knows() -> None:
+    adopted = builders.instance("renamed", provider_facts={"inventory": "/etc/hosts.ini", "inventory_host": "db-9"})
+    assert inventory.host_names([adopted]) == {adopted.id: "db-9"}
+
+
 def test_an_instance_that_is_named_by_the_id_of_another_does_not_take_its_place() -> None:
     victim = builders.instance("not plain")
     thief = builders.instance(victim.id)
@@ -35,26 +39,28 @@ def test_the_variables_are_those_that_roles_declare() -> None:
     instance = builders.instance(
         port=16000, provider_facts={"directory": "/d", "uid": 216000}, cluster_id=builders.cluster().id
     )
-    assert inventory.variables(instance, flavors=FLAVORS) == {
+    assert inventory.variables(instance) == {
         "dbmod_id": instance.id,
         "dbmod_provider": "local",
         "dbmod_datastore": "redis",
         "dbmod_datastore_version": "7.0.15",
         "dbmod_address": "127.0.0.1",
         "dbmod_port": 16000,
+        "dbmod_flavor": "15",
         "dbmod_memory_mib": 512,
         "dbmod_vcpus": 1,
         "dbmod_volume_gb": 1,
         "dbmod_cluster": instance.cluster_id,
         "dbmod_directory": "/d",
         "dbmod_uid": 216000,
+        "dbmod_facts": {"directory": "/d", "uid": 216000},
         "dbmod_host_home": "/d",
     }
 
 
 def test_what_is_unknown_is_absent_and_a_host_keeps_its_home_in_var_lib() -> None:
-    bare = builders.instance(port=None, address=None, flavor="gone")
-    found = inventory.variables(bare, flavors=FLAVORS)
+    bare = builders.instance(port=None, address=None, ram_mib=None, vcpus=None)
+    found = inventory.variables(bare)
     assert found["dbmod_host_home"] == "/var/lib/dbmod"
     assert not found.keys() & {
         "dbmod_port",
@@ -69,13 +75,12 @@ def test_what_is_unknown_is_absent_and_a_host_keeps_its_home_in_var_lib() -> Non
 def test_nothing_that_a_user_wrote_is_in_an_inventory() -> None:
     instance = builders.instance(
         HOSTILE, tenant=HOSTILE, volume_type=HOSTILE, region=HOSTILE, availability_zone=HOSTILE, locality=HOSTILE,
-        fault=HOSTILE, nics=(HOSTILE,), provider_facts={"note": HOSTILE},
+        fault=HOSTILE, nics=(HOSTILE,),
     )  # fmt: skip
     data = inventory.build(
         [instance],
         host_names=inventory.host_names([instance]),
-        flavors=FLAVORS,
-        connections={"local": {"ansible_connection": "local"}},
+        connections={instance.id: {"ansible_connection": "local"}},
     )
     (host,) = data["all"]["hosts"]
     assert names.is_identifier(host)
@@ -85,6 +90,12 @@ def test_nothing_that_a_user_wrote_is_in_an_inventory() -> None:
 
 @pytest.mark.parametrize("value", [HOSTILE, "{% x %}", "{# x #}", "a\nb"])
 def test_a_value_that_ansible_would_execute_is_refused_at_the_last_door(value: str) -> None:
-    for changes in ({"address": value}, {"datastore_version": value}, {"provider_facts": {"directory": value}}):
+    for changes in (
+        {"restart_command": ("systemctl", value)},
+        {"provider_facts": {"user": value}},
+        {"address": value},
+        {"datastore_version": value},
+        {"provider_facts": {"directory": value}},
+    ):
         with pytest.raises(errors.BadInput, match="Ansible would execute"):
-            inventory.variables(builders.instance(**changes), flavors=FLAVORS)
+            inventory.variables(builders.instance(**changes))

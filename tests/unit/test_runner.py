@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from dbmod import errors, ledger, operations, planning, processes, runner
+from dbmod import errors, ledger, operations, planning, processes, run_directory, runner
 from dbmod.context import Context
 from dbmod.operations import Selection
 from dbmod.records import Attempt, Instance, Run
@@ -36,12 +36,12 @@ def test_a_directory_is_swept_when_its_run_has_ended_and_its_maker_is_gone(here:
     put(run)
     directory = here.settings.home_path / "runs" / run.id
     directory.mkdir(parents=True)
-    maker = directory / runner.MAKER
+    maker = directory / run_directory.MAKER
     maker.write_bytes(msgspec.json.encode(processes.owner()))
-    runner.sweep_directories(here)
+    run_directory.sweep(here)
     assert directory.exists()  # ansible-runner still works there for a moment after the playbook closed the run
     maker.write_bytes(msgspec.json.encode(builders.dead_owner()))
-    runner.sweep_directories(here)
+    run_directory.sweep(here)
     assert not directory.exists()
 
 

@@ -1,0 +1,94 @@
+"""How hosts are reached: the connection variables of each instance, and the host keys that ssh has to find there."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dbmod import errors, names, providers
+from dbmod.config import Settings
+from dbmod.records import Instance
+
+Variables = dict[str, Any]
+# A host that vanishes in the middle of a task would hang it for ever without the ServerAlive options.
+ALIVE = "-o ServerAliveInterval=3 -o ServerAliveCountMax=3"
+ONE_SHOT = "-o ControlMaster=no"  # a module run has one round trip: a shared connection would only cost
+SHARED = "-o ControlMaster=auto -o ControlPersist=20s"  # building a host has dozens
+
+
+def known_hosts(instances: Iterable[Instance]) -> str:
+    """Write the keys of the hosts as ssh's known_hosts.
+
+    A host goes by its instance's id, not by its address: an address may move, and behind two bastions be the same.
+    """
+    return "".join(f"{instance.id} {key}\n" for instance in instances for key in instance.host_keys)
+
+
+def variables(
+    instances: Iterable[Instance], settings: Settings, *, known_hosts_file: Path, is_shared: bool = False
+) -> Mapping[str, Variables]:
+    """Give the connection variables of each instance.
+
+    known_hosts_file  holds what `known_hosts` writes
+    is_shared         many tasks are to come on each host
+    Returns           instance id → variables
+    """
+    return {
+        instance.id: _of(instance, settings, known_hosts_file=known_hosts_file, is_shared=is_shared)
+        for instance in instances
+    }
+
+
+def _of(instance: Instance, settings: Settings, *, known_hosts_file: Path, is_shared: bool) -> Variables:
+    known = providers.connection(instance.provider)
+    if known.get("ansible_connection") != "ssh":
+        return known
+    if any(character.isspace() or character in "\"'\\{}" for character in str(known_hosts_file)):
+        raise errors.BadInput(
+            f"ssh cannot be given {known_hosts_file}: there is a blank, a quote or a brace in it",
+            next_step="set home to a directory without such characters",
+        )
+    # First on ssh's command line, and ssh takes the first: no configuration turns the check of the host key off.
+    checked = (
+        f"-o HostKeyAlias={instance.id} -o UserKnownHostsFile={known_hosts_file} -o GlobalKnownHostsFile=none "
+        "-o StrictHostKeyChecking=yes -o UpdateHostKeys=no"
+    )
+    ours: Variables = {
+        "ansible_ssh_args": f"{checked} {SHARED if is_shared else ONE_SHOT} {ALIVE}",
+        "ansible_host_key_checking": True,
+        "dbmod_known_hosts": str(known_hosts_file),
+    }
+    if instance.provider_facts.get("inventory"):
+        return ours  # how the host is reached, and as whom, stays with the user's own inventory
+    return known | ours | _login(instance, settings)
+
+
+def _login(instance: Instance, settings: Settings) -> Variables:
+    """Give address and account of a host that no inventory of the user's knows."""
+    facts = instance.provider_facts
+    login: Variables = {
+        "ansible_host": instance.address,
+        "ansible_port": facts.get("ssh_port", 22),
+        "ansible_user": facts.get("user"),
+        "ansible_become": bool(facts.get("become")),
+        "ansible_ssh_private_key_file": settings.ssh_private_key or None,
+    }
+    for name in ("ansible_host", "ansible_user"):
+        if login[name] is not None and not names.is_plain(str(login[name]).replace(":", "")):
+            raise errors.BadInput(f"{instance.name}: {name.removeprefix('ansible_')} {login[name]!r} is not plain")
+    return {name: value for name, value in login.items() if value is not None}
+
+
+def inventories(instances: Iterable[Instance]) -> list[str]:
+    """List the user's own inventories that these instances were adopted from. Raises BadInput where one is gone."""
+    found = list(dict.fromkeys(str(one.provider_facts["inventory"]) for one in instances if _is_from_inventory(one)))
+    for path in found:
+        if not Path(path).exists():
+            raise errors.BadInput(
+                f"The inventory {path} is gone, which says how its hosts are reached.",
+                next_step="put it back, or adopt its hosts again from where it is now: dbmod adopt --inventory FILE …",
+            )
+    return found
+
+
+def _is_from_inventory(instance: Instance) -> bool:
+    return bool(instance.provider_facts.get("inventory"))

@@ -1,0 +1,119 @@
+"""The private directory of a run, gone when it ends: inventory, known host keys, the key of the contents; and what of
+the environment its playbook sees.
+"""
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from dbmod import connections, fleet, inventory, ledger, paths, processes, vault
+from dbmod.context import Context
+from dbmod.records import Attempt, Instance, Owner, Run
+from dbmod.store import durable
+
+PASSED = ("HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "SSH_AUTH_SOCK", "KRB5CCNAME", "KRB5_CONFIG")
+PASSED_PREFIXES = ("DBMOD_", "LC_")
+WITHHELD = ("DBMOD_KEY", "DBMOD_PREVIOUS_KEY")  # ansible-runner writes the whole environment to disk
+MAKER = "maker"  # the process that made the directory
+
+
+def hosts_of(context: Context, run: Run) -> dict[str, Instance]:
+    """Give the hosts that a run's inventory needs: those of its attempts, and all members of its cluster.
+
+    Returns  inventory host name → instance
+    """
+    tables = context.store.snapshot()
+    living = tables.find(Instance, deleted_at=None)
+    wanted = {attempt.instance_id for attempt in tables.find(Attempt, run_id=run.id)}
+    if run.cluster_id:
+        wanted |= {member.id for member in fleet.members_of(tables, run.cluster_id)}
+    host_names = inventory.host_names(living)
+    return {host_names[instance.id]: instance for instance in living if instance.id in wanted}
+
+
+def sweep(context: Context) -> None:
+    """Remove the directories that runs left when they were killed."""
+    directories = list((context.settings.home_path / "runs").glob("*/"))
+    tables = context.store.snapshot()  # after the listing: so it knows the run of every directory in it
+    for directory in directories:
+        run = tables.get(Run, directory.name)
+        if (run is None or not run.is_open) and not _is_in_use(directory):
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _is_in_use(directory: Path) -> bool:
+    """Tell whether its maker lives: the playbook ends the run a moment before ansible-runner is done there."""
+    try:
+        return processes.is_alive(msgspec.json.decode((directory / MAKER).read_bytes(), type=Owner))
+    except (OSError, msgspec.MsgspecError):
+        return False
+
+
+def parent(context: Context) -> Path:
+    directory = context.settings.home_path / "runs"
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return directory
+
+
+def make(context: Context, run_id: str) -> Path:
+    """Make the run's own private directory, with its inventory."""
+    directory = parent(context) / run_id
+    for path in (directory, directory / "inventory"):
+        path.mkdir(mode=0o700)
+    (directory / MAKER).write_bytes(msgspec.json.encode(processes.owner()))
+    run = ledger.open_run(context.store.snapshot(), run_id)
+    hosts = hosts_of(context, run)
+    known_hosts = directory / "known_hosts"
+    data = inventory.build(
+        hosts.values(),
+        host_names={instance.id: host for host, instance in hosts.items()},
+        connections=connections.variables(
+            hosts.values(),
+            context.settings,
+            known_hosts_file=known_hosts,
+            is_shared=run.verb in ledger.CHANGING_INSTANCES,
+        ),
+    )
+    known_hosts.write_text(connections.known_hosts(hosts.values()), encoding="ascii")
+    (directory / "inventory" / "hosts.json").write_bytes(msgspec.json.encode(data))
+    return directory
+
+
+@contextmanager
+def environment(context: Context, directory: Path) -> Iterator[None]:
+    """Give the playbook an environment by allow-list: ansible-runner passes on, and writes down, all it finds."""
+    before = dict(os.environ)
+    kept = {
+        name: value
+        for name, value in before.items()
+        if (name in PASSED or name.startswith(PASSED_PREFIXES) or name in context.settings.environment_passed)
+        and name not in WITHHELD
+    }
+    if not vault.is_in_file(context.settings):
+        key = directory / "key"  # read once here, and not once for each host
+        durable.write_file(key, *(f"{one.line}\n".encode() for one in vault.keys(context.settings)))
+        kept["DBMOD_KEY_COMMAND"] = shlex.join(["cat", str(key)])
+    kept["DBMOD_HOME"] = str(context.settings.home_path)
+    kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), before.get("PATH", os.defpath)])
+    kept["ANSIBLE_CONFIG"] = str(paths.content() / "ansible.cfg")
+    kept["ANSIBLE_TIMEOUT"] = str(context.settings.connect_timeout_seconds)
+    kept["ANSIBLE_HOST_KEY_CHECKING"] = "True"  # ansible-runner turns it off where it is not set
+    kept["ANSIBLE_LOCAL_TEMP"] = kept["ANSIBLE_REMOTE_TEMP"] = str(directory / "tmp")
+    os.environ.clear()
+    os.environ.update(kept)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def inventories(context: Context, run: Run, directory: Path) -> list[str]:
+    """List the inventories of a run, ours last: what a later one says of a host counts. Raises BadInput."""
+    return [*connections.inventories(hosts_of(context, run).values()), str(directory / "inventory" / "hosts.json")]
