@@ -1,6 +1,7 @@
 """The whole guide on real servers, as a story: each command, what it prints, a line of what to notice.
 
-`make demo` and `dbmod demo` tell it; tests/end_to_end/test_guide.py runs the same steps and checks every table.
+`make demo`, `make demo-openstack` and `dbmod demo` tell it; tests/end_to_end/test_guide.py runs the same steps and
+checks every table.
 """
 
 import os
@@ -15,10 +16,12 @@ from pathlib import Path
 
 import msgspec
 
-from dbmod import datastores, errors
+from dbmod import config, errors, providers
 from dbmod.cli import output
 
 PLAIN = "\033[0m"
+FLAVOR = "15"  # as the guide has it
+FLAVOR_RAM_MIB = 512
 FIRST_MD5 = "7f700cc7b99606615f8b51946f6d3228"
 SECOND_MD5 = "ba7c204979c8de54be6efb70a17d40b9"
 THIRD_MD5 = "869744bdd18e306a96c145df562065ab"
@@ -29,7 +32,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One command of the guide.
 
     name     how the test calls it
-    command  as typed; {redis} {member} {connect} are filled in; `echo … > file` and dbmod commands
+    command  as typed; {redis} {flavor} {member} {connect} are filled in; `echo … > file` and dbmod commands
     notice   what to look at in the output
     chapter  begins a new part of the story
     """
@@ -56,7 +59,7 @@ STEPS = (
     ),
     Step(
         name="create_myinst",
-        command="dbmod create myinst 15 --size 1 --module mymod --datastore mysql",
+        command="dbmod create myinst {flavor} --size 1 --module mymod --datastore mysql",
         notice="A real MariaDB or MySQL server, with the module applied once it answered.",
     ),
     Step(name="query_myinst", command="dbmod module-query myinst", notice="The host itself was asked."),
@@ -79,8 +82,8 @@ STEPS = (
     ),
     Step(
         name="create_cluster",
-        command="dbmod cluster-create myclust redis {redis} --instance=flavor=15,volume=1,module=mymod "
-        "--instance=flavor=15,volume=1,module=mymod --instance=flavor=15,volume=1,module=mymod",
+        command="dbmod cluster-create myclust redis {redis} --instance=flavor={flavor},volume=1,module=mymod "
+        "--instance=flavor={flavor},volume=1,module=mymod --instance=flavor={flavor},volume=1,module=mymod",
         notice="Three real Redis servers, joined to a Redis Cluster.",
     ),
     Step(
@@ -104,7 +107,7 @@ STEPS = (
     Step(name="count_member", command=COUNT),
     Step(
         name="create_myinst_2",
-        command="dbmod create myinst_2 15 --size 1 --module mymod",
+        command="dbmod create myinst_2 {flavor} --size 1 --module mymod",
         notice="Redis is the default datastore here.",
     ),
     Step(name="contents_4", command='echo "message=Module.V4" > ping4.dat'),
@@ -152,16 +155,35 @@ class Story:
     environment  what its commands see; DBMOD_HOME is the story's own
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, provider: str = "local") -> None:
         self.directory = directory
+        self.provider = provider
+        loaded = config.load()
+        self.settings = msgspec.structs.replace(loaded.settings, provider=provider)
+        chosen = {f"DBMOD_{key.upper()}": text for key, text in _provider_settings(loaded, provider).items()}
         known = {name: value for name, value in os.environ.items() if not name.startswith("DBMOD_")}
-        self.environment = known | {"DBMOD_HOME": str(directory / "home")}
+        own = {"DBMOD_HOME": str(directory / "home"), "DBMOD_PROVIDER": provider}
+        self.environment = known | chosen | own
+
+    def version(self, datastore: str) -> str:
+        return providers.check_version(self.settings, self.provider, datastore, None)
+
+    def flavor(self) -> str:
+        """Give the guide's own flavor, or the smallest that has as much memory. Raises Refused where there is none."""
+        known = providers.hooks(self.provider).flavors(self.settings)
+        if FLAVOR in known:
+            return FLAVOR
+        large = [(one.ram_mib, key) for key, one in known.items() if one.ram_mib >= FLAVOR_RAM_MIB]
+        if not large:
+            raise errors.Refused(f"no flavor has {FLAVOR_RAM_MIB} MiB of memory", next_step="dbmod flavor-list")
+        return min(large)[1]
 
     def command(self, step: Step) -> str:
         """Fill in what only a run knows: the installed version, a member's id, how to connect."""
         text = step.command
         fillings: dict[str, Callable[[], str]] = {
-            "{redis}": lambda: datastores.versions("redis")[-1],
+            "{redis}": lambda: self.version("redis"),
+            "{flavor}": self.flavor,
             "{member}": lambda: str(self.ask("show", "myclust-member-2", "-f", "value", "-c", "id")),
             "{connect}": lambda: str(self.ask("show", "myclust-member-1", "-f", "value", "-c", "connect")),
         }
@@ -191,18 +213,22 @@ class Story:
         return answer.stdout.strip()
 
 
-def main(*, keep: bool = False) -> int:
+def main(*, provider: str = "local", keep: bool = False) -> int:
     """Tell the whole guide. Returns the exit code.
 
-    keep  leave the servers and the ledger, and say how to use them
+    provider  where its instances come from
+    keep      leave the servers and the ledger, and say how to use them
     """
-    for name in ("mysql", "redis"):
-        datastores.server_program(name)
     started = time.monotonic()
-    story = Story(Path(tempfile.mkdtemp(prefix="dbmod-demo-")))
+    story = Story(Path(tempfile.mkdtemp(prefix="dbmod-demo-")), provider=provider)
+    try:
+        mysql, redis = story.version("mysql"), story.version("redis")
+    except errors.DbmodError:
+        shutil.rmtree(story.directory)
+        raise
     _say(
-        f"The OpenStack Trove module guide, on this machine: mysql {datastores.versions('mysql')[-1]} and redis "
-        f"{datastores.versions('redis')[-1]} stand for the versions it names.\nEverything is below {story.directory}."
+        f"The OpenStack Trove module guide on {providers.describe(provider).title}: mysql {mysql} and redis {redis} "
+        f"stand for the versions it names.\nEverything is below {story.directory}."
     )
     try:
         failed = _tell(story, STEPS)
@@ -220,6 +246,15 @@ def main(*, keep: bool = False) -> int:
         return errors.Failed.exit_code
     _say(f"The whole guide: {len(STEPS)} steps in {time.monotonic() - started:.0f} seconds.")
     return 0
+
+
+def _provider_settings(loaded: config.Loaded, provider: str) -> dict[str, str]:
+    """Give what was configured of a provider, also in a file that a story's own directory hides."""
+    values = msgspec.to_builtins(loaded.settings)
+    keys = [key for key in values if key.startswith((f"{provider}_", "ssh_")) and loaded.sources[key] != "default"]
+    return {
+        key: values[key] if isinstance(values[key], str) else msgspec.json.encode(values[key]).decode() for key in keys
+    }
 
 
 def _leave_nothing(story: Story) -> str:

@@ -32,12 +32,14 @@ def completion(*, shell: str) -> None:
         output.text(completer(cli.commands, {}, "dbmod", cli.COMPLETE).source() + "\n")
 
 
-@options.command("demo", example="dbmod demo")
-def demo() -> int:
-    """Run the OpenStack Trove module guide on real servers of this machine, explained step by step."""
+@options.command("demo", example="dbmod demo\ndbmod demo --provider openstack")
+@options.provider
+@click.option("--keep", is_flag=True, help="Leave its servers and its ledger, and say how to use them.")
+def demo(*, provider: str | None, keep: bool) -> int:
+    """Run the OpenStack Trove module guide on real servers, explained step by step."""
     from dbmod import demo as demonstration
 
-    return int(demonstration.main() or 0)
+    return demonstration.main(provider=provider or config.load().settings.provider, keep=keep)
 
 
 def _value(view: output.View, value: object) -> object:
