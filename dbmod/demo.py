@@ -162,7 +162,8 @@ class Story:
         self.settings = msgspec.structs.replace(loaded.settings, provider=provider)
         chosen = {f"DBMOD_{key.upper()}": text for key, text in _provider_settings(loaded, provider).items()}
         known = {name: value for name, value in os.environ.items() if not name.startswith("DBMOD_")}
-        own = {"DBMOD_HOME": str(directory / "home"), "DBMOD_PROVIDER": provider}
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+        own = {"DBMOD_HOME": str(directory / "home"), "DBMOD_PROVIDER": provider, "PATH": path}
         self.environment = known | chosen | own
 
     def version(self, datastore: str) -> str:
