@@ -1,12 +1,12 @@
 """What can be created: the datastores that have a role, and the versions of them that are installed here."""
 
 import functools
-import glob
 import os
 import re
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import msgspec
@@ -33,6 +33,14 @@ class Accounts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     reserved_beginnings: tuple[str, ...] = ()
 
 
+class Connect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Commands that open a client; {client} {address} {port} {directory} {instance} {cluster} are filled in."""
+
+    here: str  # where the server runs on this machine
+    remote: str
+    adopted: str  # dbmod knows no password of it
+
+
 class Datastore(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """roles/datastore_<name>/datastore.yml."""
 
@@ -42,13 +50,14 @@ class Datastore(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     directories: tuple[str, ...] = ()  # where they lie besides PATH; of `*` the highest number is taken
     package: str  # what apt installs them with
     account: str  # whom the package makes for its server
+    unit: str  # the usual name of its service under systemd
     account_required: bool = False  # the server runs as nobody who has no account
     port: int  # the usual one; local instances get one of their own
     further_ports: tuple[int, ...]  # what else an instance listens on, as distance from its port
     cluster_minimum: int  # fewest members of a cluster; 0: it makes no clusters
     memory_minimum_mib: int
-    connect: str  # {client} {address} {port} {directory} are filled in
-    connect_cluster: str
+    connect: Connect
+    connect_cluster_option: str = ""  # {cluster}, where the instance is a member of one
     accounts: Accounts
 
 
@@ -76,9 +85,13 @@ def find_program(candidates: Sequence[str], directories: Sequence[str] = ()) -> 
 
     directories  where to look first, as in class Datastore
     """
-    own = [place for pattern in directories for place in sorted(glob.glob(pattern), key=_numbers, reverse=True)]
+    own = [place for pattern in directories for place in sorted(_matching(pattern), key=_numbers, reverse=True)]
     search = os.pathsep.join([*own, os.environ.get("PATH", ""), SYSTEM_PATH])
     return next((path for name in candidates if (path := shutil.which(name, path=search))), None)
+
+
+def _matching(pattern: str) -> list[str]:
+    return [str(path) for path in Path("/").glob(pattern.lstrip("/"))]
 
 
 def _numbers(path: str) -> list[int]:

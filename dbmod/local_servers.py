@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess  # noqa: TID251  (this is the door to the local servers)
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -34,10 +35,12 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     title: str
     programs: tuple[str, ...]  # names; the first that is installed is started
+    directories: tuple[str, ...] = ()  # where they lie besides PATH, see datastores.find_program
     arguments: tuple[str, ...]
     package: str
     start_seconds: float
     stop_seconds: float
+    stop_signal: str = "SIGTERM"  # what ends its main process in good order
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +48,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
     directory: Path
     uid: int | None  # None: as the user who runs dbmod
+    gid: int | None = None  # None: the number of its user
     address: str
     port: int
 
@@ -54,6 +58,10 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("the directory of a local instance is named by the instance's id")
         if self.uid is not None and self.uid <= 0:
             raise ValueError("a local server never runs as root")
+
+    @property
+    def group(self) -> int | None:
+        return self.uid if self.gid is None else self.gid
 
     @property
     def data(self) -> Path:
@@ -81,7 +89,7 @@ def make_directories(place: Place, *, check: bool = False) -> bool:
             continue
         folder.mkdir(mode=0o700)
         if owner is not None:
-            os.chown(folder, owner, owner)
+            os.chown(folder, owner, place.group or owner)
         folder.chmod(mode)
     return True
 
@@ -99,7 +107,7 @@ def _folders(place: Place) -> list[tuple[Path, int, int | None]]:
 
 def processes(place: Place, server: Server) -> list[int]:
     """Give the pids of the instance's server."""
-    known = {program[:COMM_LENGTH] for program in server.programs}
+    known = _known(server)
     data = Path(os.path.realpath(place.data))  # as the kernel tells it, where a link leads to the directory
     found = []
     for entry in Path("/proc").iterdir():
@@ -111,6 +119,10 @@ def processes(place: Place, server: Server) -> list[int]:
         except OSError:  # it ended meanwhile, or belongs to somebody else
             continue
     return found
+
+
+def _known(server: Server) -> set[str]:
+    return {program[:COMM_LENGTH] for program in server.programs}
 
 
 def is_listening(address: str, port: int) -> bool:
@@ -127,13 +139,14 @@ def start(place: Place, server: Server, *, check: bool = False) -> bool:
     """
     if processes(place, server):
         return False
-    program = datastores.find_program(server.programs)
+    program = datastores.find_program(server.programs, server.directories)
     if program is None:
         raise errors.Refused(f"{server.title} is not installed", next_step=f"apt-get install {server.package}")
     if is_listening(place.address, place.port):
         raise errors.Failed(f"port {place.port} of {place.address} is taken by another program")
     if check:
         return True
+    _wait_until_buried(place, server)
     said_before = place.log.stat().st_size if place.log.exists() else 0
     process = _spawn(place, [program, *server.arguments])
     _write_pid(place, process.pid)
@@ -152,6 +165,23 @@ def start(place: Place, server: Server, *, check: bool = False) -> bool:
     return True
 
 
+def _wait_until_buried(place: Place, server: Server) -> None:
+    """Wait, with a bound, for a killed server that process 1 has not yet buried: PostgreSQL would call it alive.
+
+    In a container that may take seconds. The number in the pid file may be another's by now: nothing is done to it.
+    """
+    deadline = time.monotonic() + KILL_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            status = Path("/proc", place.pid_file.read_text().strip(), "status").read_text()
+        except OSError:
+            return
+        name, state = (status.split(f"{key}:")[1].split()[0] for key in ("Name", "State"))
+        if state != "Z" or name not in _known(server):
+            return
+        time.sleep(POLL_SECONDS)
+
+
 def _spawn(place: Place, command: list[str]) -> subprocess.Popen[bytes]:
     """Start a process that outlives this one: its own session, the log as its output, nothing of our environment."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
@@ -166,7 +196,7 @@ def _spawn(place: Place, command: list[str]) -> subprocess.Popen[bytes]:
             stderr=log,
             start_new_session=True,
             user=place.uid,
-            group=place.uid,
+            group=place.group,
             extra_groups=[] if place.uid else None,
             umask=0o077,
         )
@@ -181,23 +211,41 @@ def _write_pid(place: Place, pid: int) -> None:
 
 
 def stop(place: Place, server: Server, *, check: bool = False) -> bool:
-    """End the server: SIGTERM, and SIGKILL once stop_seconds have passed; tell whether it ran.
+    """End the server: its stop_signal, and SIGKILL to all of it once stop_seconds have passed; tell whether it ran.
 
     Raises Failed where even that does not end it
     """
     running = processes(place, server)
     if check or not running:
         return bool(running)
-    for number, seconds in ((signal.SIGTERM, server.stop_seconds), (signal.SIGKILL, KILL_SECONDS)):
-        for pid in processes(place, server):
-            try:
-                os.kill(pid, number)
-            except ProcessLookupError:
-                continue
+    _send(signal.Signals[server.stop_signal], _leaders(running))
+    for seconds in (server.stop_seconds, KILL_SECONDS):
         if _wait_until_gone(place, server, seconds):
             place.pid_file.unlink(missing_ok=True)
             return True
+        _send(signal.SIGKILL, processes(place, server))
     raise errors.Failed(f"{server.title} does not end: process {processes(place, server)} survives SIGKILL")
+
+
+def _send(number: signal.Signals, pids: Iterable[int]) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue
+
+
+def _leaders(pids: Sequence[int]) -> list[int]:
+    """Leave out the children of others: PostgreSQL has a process for each connection, and ends them itself."""
+    found = []
+    for pid in pids:
+        try:
+            status = Path("/proc", str(pid), "status").read_text()
+        except OSError:  # it ended meanwhile
+            continue
+        if int(status.split("PPid:")[1].split()[0]) not in pids:
+            found.append(pid)
+    return found
 
 
 def _wait_until_gone(place: Place, server: Server, seconds: float) -> bool:

@@ -167,14 +167,23 @@ def connect_hint(instance: Instance) -> str:
     if instance.port is None or not instance.address:
         return ""
     datastore = datastores.describe(instance.datastore)
-    client = datastores.find_program(datastore.clients)
+    client = datastores.find_program(datastore.clients, datastore.directories)
+    option = datastore.connect_cluster_option if instance.cluster_id else ""
     values = {
         "client": Path(client).name if client else datastore.clients[0],
         "address": instance.address,
         "port": str(instance.port),
         "directory": shlex.quote(str(directory(instance) or "")),
+        "instance": shlex.quote(instance.name),
+        "cluster": option and f" {option}",
     }
-    text = datastore.connect_cluster if instance.cluster_id and datastore.connect_cluster else datastore.connect
+    text = _connect_text(instance, datastore.connect)
     for name, value in values.items():
         text = text.replace("{" + name + "}", value)
     return text
+
+
+def _connect_text(instance: Instance, connect: datastores.Connect) -> str:
+    if describe(instance.provider).connection.get("ansible_connection") == "local":
+        return connect.here
+    return connect.remote if describe(instance.provider).creates else connect.adopted

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,14 +12,14 @@ from typing import Any
 
 import msgspec
 
-from dbmod import building, config, identity, local_servers, providers, runner, store
+from dbmod import building, config, identity, inventory, local_servers, paths, providers, runner, store
 from dbmod.context import Context
 from dbmod.records import Attempt, Instance, Run
 
 PORTS_EACH = 20
 STOPPER = local_servers.Server(
     title="a test's server",
-    programs=("redis-server", "valkey-server", "mariadbd", "mysqld"),
+    programs=("redis-server", "valkey-server", "mariadbd", "mysqld", "postgres"),
     arguments=(),
     package="",
     start_seconds=1,
@@ -76,6 +77,37 @@ class LocalFleet:
         command = f"{providers.connect_hint(instance)} {words}"
         return subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True, timeout=60).stdout
 
+    def configure_again(self, instance: Instance, directory: Path, *options: str) -> str:
+        """Make the directories and configure once more, by a playbook in *directory*; give what it counts."""
+        data = inventory.build(
+            [instance],
+            host_names={instance.id: instance.name},
+            connections={instance.id: providers.connection("local")},
+        )
+        (directory / "hosts.json").write_bytes(msgspec.json.encode(data))
+        (directory / "again.yml").write_text(
+            "- hosts: all\n  gather_facts: false\n  tasks:\n"
+            + "".join(
+                f"    - ansible.builtin.include_role: {{name: {role}, tasks_from: {tasks}}}\n"
+                for role, tasks in (
+                    ("provider_local", "directories"),
+                    (f"datastore_{instance.datastore}", "configure"),
+                )
+            )
+        )
+        command = [
+            str(Path(sys.executable).parent / "ansible-playbook"),
+            "-i", str(directory / "hosts.json"), str(directory / "again.yml"), *options,
+        ]  # fmt: skip
+        environment = os.environ | {
+            "ANSIBLE_CONFIG": str(paths.content() / "ansible.cfg"),
+            "ANSIBLE_ACTION_PLUGINS": str(paths.content() / "playbooks" / "action_plugins"),
+            "DBMOD_HOME": str(self.settings.home_path),
+        }
+        answer = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=120)
+        assert answer.returncode == 0, answer.stdout + answer.stderr
+        return answer.stdout.split("PLAY RECAP")[1]
+
 
 @contextmanager
 def opened() -> Iterator[LocalFleet]:
@@ -97,6 +129,7 @@ def place(instance: Instance) -> local_servers.Place:
         {
             "directory": Path(str(facts["directory"])),
             "uid": facts.get("uid"),
+            "gid": facts.get("gid"),
             "address": instance.address,
             "port": instance.port,
         },

@@ -64,22 +64,24 @@ def place(settings: Settings, wanted: Wanted, living: Sequence[Instance]) -> Pla
     facts: dict[str, str | int] = {"directory": str(settings.local_path / wanted.instance_id)}
     if os.geteuid() == 0:
         _check_reachable(settings.local_path)
-        facts["uid"] = _uid(settings, wanted.datastore, port)
+        facts |= _owner(settings, wanted.datastore, port)
     return Place(address=LOOPBACK, port=port, facts=facts)
 
 
-def _uid(settings: Settings, datastore: str, port: int) -> int:
-    """Give the user of a server of root's: a number of its own, or an account where the server insists on one."""
+def _owner(settings: Settings, datastore: str, port: int) -> dict[str, str | int]:
+    """Give user and group of a server of root's: a number of its own, or an account where the server insists on one."""
     described = datastores.describe(datastore)
     if not described.account_required:
-        return settings.local_uid_base + port
+        number = settings.local_uid_base + port
+        return {"uid": number, "gid": number}
     try:
-        return pwd.getpwnam(described.account).pw_uid
+        account = pwd.getpwnam(described.account)
     except KeyError as error:
         raise errors.Refused(
             f"{described.title} runs only under an account, and there is no `{described.account}` on this machine",
             next_step=f"apt-get install {described.package}, which makes it",
         ) from error
+    return {"uid": account.pw_uid, "gid": account.pw_gid}
 
 
 def _ports_of(instances: Iterable[Instance]) -> set[int]:

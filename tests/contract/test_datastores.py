@@ -1,7 +1,10 @@
 """What every datastore keeps, found by listing: a new folder roles/datastore_<name>/ is tested without a new file."""
 
+import pwd
 import subprocess
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from dbmod import datastores, errors, paths, yaml_file
@@ -14,7 +17,7 @@ every = pytest.mark.parametrize("name", datastores.names())
 
 
 def test_there_are_datastores() -> None:
-    assert {"mysql", "redis"} <= set(datastores.names())
+    assert {"mysql", "postgresql", "redis"} <= set(datastores.names())
 
 
 @every
@@ -64,15 +67,36 @@ def test_unknown_version_is_not_found(name: str) -> None:
 def test_missing_server_names_the_package(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr(datastores, "SYSTEM_PATH", "/nowhere")
+    described = msgspec.structs.replace(datastores.describe(name), directories=())
+    monkeypatch.setattr(datastores, "describe", lambda asked: described if asked == name else None)
     with pytest.raises(errors.Refused) as refused:
         datastores.server_program(name)
-    assert refused.value.next_step == f"apt-get install {datastores.describe(name).package}"
+    assert refused.value.next_step == f"apt-get install {described.package}"
 
 
 @every
 def test_server_is_found_without_the_sbin_directories(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     assert datastores.server_program(name).endswith(datastores.describe(name).servers)
+
+
+def test_newest_of_several_versions_is_found(tmp_path: Path) -> None:
+    for number in ("9", "15", "100"):
+        program = tmp_path / number / "bin" / "a-server"
+        program.parent.mkdir(parents=True)
+        program.touch(mode=0o755)
+    assert datastores.find_program(["a-server"], [f"{tmp_path}/*/bin"]) == f"{tmp_path}/100/bin/a-server"
+    assert (
+        datastores.find_program(["a-server"], [f"{tmp_path}/9/bin", f"{tmp_path}/*/bin"])
+        == f"{tmp_path}/9/bin/a-server"
+    )
+    assert datastores.find_program(["a-server"]) is None
+
+
+@every
+def test_account_of_the_package_is_named(name: str) -> None:
+    described = datastores.describe(name)
+    assert pwd.getpwnam(described.account).pw_uid > 0
 
 
 @every
@@ -97,7 +121,8 @@ def test_bad_user_name_is_refused(name: str, user: str) -> None:
 
 @every
 def test_reserved_user_is_refused(name: str) -> None:
-    for user in datastores.describe(name).accounts.reserved:
+    rules = datastores.describe(name).accounts
+    for user in (*rules.reserved, *(f"{beginning}x" for beginning in rules.reserved_beginnings)):
         with pytest.raises(errors.BadInput, match="belongs to the server itself"):
             datastores.check_accounts(name, [], [(user, "secret")])
 

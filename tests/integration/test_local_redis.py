@@ -4,14 +4,12 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from dbmod import building, fleet, inventory, local_servers, paths, providers
+from dbmod import building, fleet, local_servers, providers
 from tests import local_fleet
 from tests.local_fleet import LocalFleet
 
@@ -96,7 +94,7 @@ def test_user_password_is_nowhere_on_disk(shared: LocalFleet) -> None:
 
 
 def test_second_configure_changes_nothing(shared: LocalFleet, tmp_path: Path) -> None:
-    said = _configure_again(shared, tmp_path)
+    said = shared.configure_again(shared.instance("red"), tmp_path)
     assert "changed=0" in said, said
 
 
@@ -104,7 +102,7 @@ def test_configure_in_check_mode_changes_nothing(shared: LocalFleet, tmp_path: P
     settings = local_fleet.place(shared.instance("red")).directory / "etc" / "redis.conf"
     before = settings.read_text()
     settings.write_text(before + "# by hand\n")
-    said = _configure_again(shared, tmp_path, "--check")
+    said = shared.configure_again(shared.instance("red"), tmp_path, "--check")
     assert "changed=1" in said, said
     assert settings.read_text() == before + "# by hand\n"
     settings.write_text(before)
@@ -181,35 +179,6 @@ def test_delete_leaves_nothing(empty: LocalFleet) -> None:
     assert empty.living() == []
     assert not local_fleet.place(red).directory.exists()
     assert not Path("/proc", str(pid), "cwd").exists()
-
-
-def _configure_again(fleet_of_test: LocalFleet, tmp_path: Path, *options: str) -> str:
-    red = fleet_of_test.instance("red")
-    data = inventory.build(
-        [red],
-        host_names={red.id: "red"},
-        connections={red.id: providers.connection("local")},
-    )
-    (tmp_path / "hosts.json").write_bytes(msgspec.json.encode(data))
-    (tmp_path / "again.yml").write_text(
-        "- hosts: all\n  gather_facts: false\n  tasks:\n"
-        + "".join(
-            f"    - ansible.builtin.include_role: {{name: {role}, tasks_from: {tasks}}}\n"
-            for role, tasks in (("provider_local", "directories"), ("datastore_redis", "configure"))
-        )
-    )
-    command = [
-        str(Path(sys.executable).parent / "ansible-playbook"),
-        "-i", str(tmp_path / "hosts.json"), str(tmp_path / "again.yml"), *options,
-    ]  # fmt: skip
-    environment = os.environ | {
-        "ANSIBLE_CONFIG": str(paths.content() / "ansible.cfg"),
-        "ANSIBLE_ACTION_PLUGINS": str(paths.content() / "playbooks" / "action_plugins"),
-        "DBMOD_HOME": str(fleet_of_test.settings.home_path),
-    }
-    answer = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=120)
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-    return answer.stdout.split("PLAY RECAP")[1]
 
 
 def _wait_until_closed(port: int | None) -> None:

@@ -74,7 +74,7 @@ def test_secrets_and_test_variables_are_no_settings_and_not_shown(tmp_path: Path
         ("", {"DBMOD_COLOUR": "red"}, "DBMOD_COLOUR: dbmod has no such setting"),
         ("", {"DBMOD_FORKS": "many"}, "DBMOD_FORKS: forks"),
         ("forks: many\n", {}, "forks"),
-        ("", {"DBMOD_IDENTITY": "openstack"}, "DBMOD_IDENTITY: identity"),
+        ("", {"DBMOD_IDENTITY": "moon"}, "DBMOD_IDENTITY: identity"),
         ("- a\n- b\n", {}, "must hold `key: value` lines"),
         ("1: a\n", {}, "must hold `key: value` lines"),
         ("", {"DBMOD_CONTENTS_LIMIT_BYTES": "0"}, "contents_limit_bytes must be from 1 to 67108864"),
