@@ -2,17 +2,20 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint bench nightly docs clean demo_environment test_environment
+.PHONY: help demo demo-openstack test check lint bench nightly docs clean demo_environment test_environment
 
 # Tools start their siblings by name (ansible-lint: ansible-playbook).
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1:/p' Makefile | while IFS=: read -r target text; do \
-	    printf '  make %-8s  %s\n' "$$target" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1:/p' Makefile | while IFS=: read -r target text; do \
+	    printf '  make %-14s  %s\n' "$$target" "$$text"; done
 
 demo: demo_environment ## the whole guide on real servers of this machine
 	@dbmod demo
+
+demo-openstack: test_environment ## the same on a real OpenStack, started on this machine for it; needs root
+	@python -m tests.beds cloud dbmod demo --provider openstack
 
 test: test_environment lint ## everything: linters, unit, contract, integration, end to end
 	@pytest --durations=10

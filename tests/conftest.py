@@ -8,6 +8,8 @@ import pytest
 from dbmod.config import Settings
 from tests import figures
 
+pytest_plugins = ["tests.beds.fixtures"]
+
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
