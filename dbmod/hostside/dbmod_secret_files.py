@@ -1,14 +1,12 @@
 """Files of a server that hold its password. Python 3.6, standard library; runs on the host, fed on standard input.
 
-Input   JSON: files [[path, text, uid or null]], password ("" to take what is there, or to make one). In a text
-        @password@ and @sha256@ are filled in. The first file's text must be the password and a line end.
+Input   JSON: files [[path, text, uid or null]], password, check. In a text @password@ and @sha256@ are filled in.
 Output  JSON: changed, error (a reason without the password; empty where all went well)
 """
 
 import hashlib
 import json
 import os
-import secrets
 import sys
 from typing import Optional
 
@@ -24,18 +22,14 @@ def main() -> None:
     sys.stdout.write(json.dumps(answer) + "\n")
 
 
-def write(files: list, given: str, check: bool) -> bool:
+def write(files: list, password: str, check: bool) -> bool:
     """Write the files that are missing; tell whether any was. One that exists stays: the server may have changed it."""
     missing = [one for one in files if not os.path.lexists(one[0])]
     if check or not missing:
         return bool(missing)
-    first = files[0][0]
-    if os.path.lexists(first):
-        password = read(first)
-        if given and password != given:
-            raise OSError(0, "holds another password than its cluster's", first)
-    else:
-        password = given or secrets.token_hex(20)
+    for path, text, _ in files:
+        if text.strip() == "@password@" and os.path.lexists(path) and read(path) != password:
+            raise OSError(0, "holds another password than the one dbmod knows", path)
     digest = hashlib.sha256(password.encode()).hexdigest()
     for path, text, uid in missing:
         create(path, text.replace("@password@", password).replace("@sha256@", digest).encode(), uid)

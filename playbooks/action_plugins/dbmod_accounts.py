@@ -13,7 +13,6 @@ accounts.py and goes to the client on its standard input: no password is in an a
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import sys
 from pathlib import Path
@@ -23,9 +22,7 @@ from ansible.plugins.action import ActionBase
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # a checkout without an installed dbmod
 
-from dbmod import config, datastores, errors, store
-
-CODE = re.compile(r"\bERROR (\d+)\b|\b(ERR|NOPERM|WRONGPASS|NOAUTH)\b")
+from dbmod import clients, config, datastores, errors, store
 
 
 class ActionModule(ActionBase):
@@ -46,7 +43,12 @@ class ActionModule(ActionBase):
         answer = self._low_level_execute_command(
             shlex.join(str(word) for word in arguments["client"]), sudoable=True, in_data=text.encode()
         )
-        return result | outcome(answer, succeeded=str(arguments["succeeded"]), statements=text.count("\n"))
+        return result | clients.outcome(
+            answer,
+            what="the databases and users were",
+            succeeded=str(arguments["succeeded"]),
+            statements=text.count("\n"),
+        )
 
 
 def wanted(run: str, instance: str) -> dict[str, Any]:
@@ -66,16 +68,3 @@ def write(datastore: str, asked: dict[str, Any]) -> str:
     users = list(asked.get("users", []))
     datastores.check_accounts(datastore, databases, [(user["name"], user["password"]) for user in users])
     return datastores.statements(datastore)(databases, users)
-
-
-def outcome(answer: dict[str, Any], *, succeeded: str, statements: int) -> dict[str, Any]:
-    """Tell whether the client did it. Its own words could quote a password: only an error's number is shown."""
-    said = f"{answer.get('stdout', '')}\n{answer.get('stderr', '')}"
-    done = answer.get("rc") == 0
-    if succeeded:
-        done = done and said.split().count(succeeded) == statements
-    if done:
-        return {"changed": True}
-    code = CODE.search(said)
-    reason = (code[1] or code[2]) if code else f"exit {answer.get('rc')}"
-    return {"failed": True, "msg": f"the databases and users were not made: the server says {reason}"}

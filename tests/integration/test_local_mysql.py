@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dbmod import building, datastores, fleet, local_servers, providers
+from dbmod import building, cli, datastores, errors, fleet, local_servers, passwords, providers
+from dbmod.records import Run
 from tests import local_fleet
 from tests.local_fleet import LocalFleet
 
@@ -64,6 +65,31 @@ def test_grant_does_not_reach_a_database_of_similar_name(shared: LocalFleet) -> 
     _sql(shared, "DROP DATABASE axb")
 
 
+def test_password_opens_the_administrators_account_at_the_socket_alone(shared: LocalFleet) -> None:
+    maria = shared.instance("maria")
+    password = passwords.read(shared.context.store, maria)
+    socket = f"-S{local_fleet.place(maria).directory}/run/mysqld.sock"
+    assert _as_root(shared, socket, f"-p{password}").stdout == "root@localhost\n"
+    assert "ERROR 1045" in _as_root(shared, socket, "-pwrong").stderr
+    assert "ERROR 1" in _as_root(shared, "-h127.0.0.1", f"-P{maria.port}", f"-p{password}").stderr
+
+
+def test_password_is_shown_alone_and_who_asked_is_kept(
+    shared: LocalFleet, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DBMOD_HOME", shared.settings.home)
+    maria = shared.instance("maria")
+    assert cli.execute(["password", "maria", "--reason", "the audit"]) == 0
+    assert capfd.readouterr().out == passwords.read(shared.context.store, maria) + "\n"
+    [asked] = shared.context.store.snapshot().find(Run, verb="password")
+    assert (asked.actor, asked.reason, asked.state) == (shared.context.actor.name, "the audit", "done")
+    shared.context.store.delete_contents(maria.id)
+    assert cli.execute(["password", "maria"]) == 2
+    told = capfd.readouterr()
+    assert told.out == ""
+    assert "does not know the administrator's password of 'maria'" in told.err
+
+
 def test_wrong_password_is_refused(shared: LocalFleet) -> None:
     assert "ERROR 1045" in _as_user(shared, 0, "wrong", "SELECT 1").stderr
 
@@ -110,7 +136,10 @@ def test_server_that_will_not_start_shows_its_log_and_can_be_deleted(empty: Loca
     broken = empty.instance("bad")
     assert broken.status == "ERROR"
     assert "no_such_setting" in broken.fault
+    assert passwords.read(empty.context.store, maria)
     assert empty.carry_out(fleet.plan_delete(empty.context, "bad")).state == "done"
+    with pytest.raises(errors.NotFound):
+        empty.context.store.read_contents(maria.id, passwords.NUMBER)
     assert not local_fleet.place(maria).directory.exists()
 
 
@@ -140,6 +169,15 @@ def _as_user(fleet_of_test: LocalFleet, number: int, password: str, statement: s
         ["mariadb", "--no-defaults", "-h127.0.0.1", f"-P{port}", f"-uuser{number}", f"-p{password}",
          "--default-character-set=utf8mb4", "-BN", "-e", statement],
         capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+
+
+def _as_root(fleet_of_test: LocalFleet, *words: str) -> subprocess.CompletedProcess[str]:
+    """Log in as the administrator from an account that the server does not know: its own, or whoever runs the tests."""
+    return subprocess.run(
+        ["mariadb", "--no-defaults", "-uroot", *words, "-BNe", "SELECT CURRENT_USER()"],
+        capture_output=True, text=True, check=False, timeout=60,
+        user=local_fleet.place(fleet_of_test.instance("maria")).uid,
     )  # fmt: skip
 
 

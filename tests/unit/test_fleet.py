@@ -283,8 +283,10 @@ def test_no_two_members_share_a_port_or_a_bus(here: Context) -> None:
 def test_too_few_members_and_datastores_without_clusters_are_refused(here: Context) -> None:
     said = refused(lambda: create_cluster(here, (SMALL,) * 2))
     assert said == "a cluster of Redis or Valkey needs at least 3 members, not 2"
-    mysql = {"datastore": "mysql", "datastore_version": datastores.versions("mysql")[-1]}
-    assert refused(lambda: create_cluster(here, **mysql)) == "Clusters of datastore 'mysql' are not supported."
+    postgresql = {"datastore": "postgresql", "datastore_version": datastores.versions("postgresql")[-1]}
+    assert (
+        refused(lambda: create_cluster(here, **postgresql)) == "Clusters of datastore 'postgresql' are not supported."
+    )
     assert here.store.snapshot().find(Cluster) == []
 
 

@@ -23,18 +23,16 @@ def files(directory: Path) -> list[list[object]]:
 
 
 def test_files_are_made_once_and_kept(tmp_path: Path) -> None:
-    assert dbmod_secret_files.write(files(tmp_path), "", False)
-    password = (tmp_path / "password").read_text().strip()
-    assert len(password) == 40
-    assert (tmp_path / "secrets.conf").read_text() == f"masterauth {password}\n"
-    digest = hashlib.sha256(password.encode()).hexdigest()
+    assert dbmod_secret_files.write(files(tmp_path), "secret", False)
+    assert (tmp_path / "password").read_text() == "secret\n"
+    assert (tmp_path / "secrets.conf").read_text() == "masterauth secret\n"
+    digest = hashlib.sha256(b"secret").hexdigest()
     assert (tmp_path / "users.acl").read_text() == DIGEST.replace("@sha256@", digest)
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
-    assert not dbmod_secret_files.write(files(tmp_path), "", False)
-    assert (tmp_path / "password").read_text().strip() == password
+    assert not dbmod_secret_files.write(files(tmp_path), "secret", False)
 
 
-def test_missing_file_is_made_again_with_the_same_password(tmp_path: Path) -> None:
+def test_missing_file_is_made_again_and_the_others_stay(tmp_path: Path) -> None:
     dbmod_secret_files.write(files(tmp_path), "shared", False)
     (tmp_path / "secrets.conf").unlink()
     (tmp_path / "users.acl").write_text("changed by the server\n")
@@ -43,14 +41,14 @@ def test_missing_file_is_made_again_with_the_same_password(tmp_path: Path) -> No
     assert (tmp_path / "users.acl").read_text() == "changed by the server\n"
 
 
-def test_other_password_than_the_cluster_is_refused(tmp_path: Path) -> None:
+def test_other_password_than_the_one_kept_is_refused(tmp_path: Path) -> None:
     dbmod_secret_files.write(files(tmp_path)[:1], "one", False)
     with pytest.raises(OSError, match="holds another password"):
         dbmod_secret_files.write(files(tmp_path), "two", False)
 
 
 def test_check_writes_nothing(tmp_path: Path) -> None:
-    assert dbmod_secret_files.write(files(tmp_path), "", True)
+    assert dbmod_secret_files.write(files(tmp_path), "secret", True)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -59,7 +57,7 @@ def test_links_are_never_followed(tmp_path: Path) -> None:
     victim.write_text("precious\n")
     (tmp_path / "password").symlink_to(victim)
     with pytest.raises(OSError, match="symbolic"):
-        dbmod_secret_files.write(files(tmp_path), "", False)
+        dbmod_secret_files.write(files(tmp_path), "secret", False)
     assert victim.read_text() == "precious\n"
 
 
