@@ -11,6 +11,8 @@ from dbmod.planning import Work
 from dbmod.records import Cluster, Instance, Module, Run
 from dbmod.store.interface import Tables
 
+NO_REGION = "RegionOne"  # as Trove shows it
+
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
     """A database user to make; the password is a secret and travels encrypted."""
@@ -96,7 +98,7 @@ def plan_cluster_create(context: Context, request: NewCluster) -> tuple[Cluster,
         provider=provider,
         datastore=request.datastore,
         datastore_version=version,
-        region=_region(request.members, context.settings),
+        region=NO_REGION,
         locality=request.locality,
         task_name=task_name,
         task_description=task_description,
@@ -104,6 +106,7 @@ def plan_cluster_create(context: Context, request: NewCluster) -> tuple[Cluster,
         updated_at=now,
     )
     news = _checked_members(context.settings, cluster, request.members)
+    cluster = msgspec.structs.replace(cluster, region=_region(news[0]))
     with context.transaction("cluster-create") as tables:
         tables.put(cluster)
         run = _plan_members(tables, context, cluster, news, verb="create")
@@ -200,7 +203,7 @@ def _new_instance(tables: Tables, context: Context, new: _New, *, name: str) -> 
         flavor=wanted.flavor_id,
         volume_gb=wanted.volume_gb,
         volume_type=wanted.volume_type,
-        region=wanted.region,
+        region=_region(new),
         availability_zone=wanted.availability_zone,
         locality=wanted.locality,
         cluster_id=wanted.cluster_id,
@@ -290,5 +293,5 @@ def _plan_build(
     return ledger.plan_instances(tables, run, [instance for instance, _ in built.values()])
 
 
-def _region(members: Sequence[Member], settings: Settings) -> str:
-    return next((member.region for member in members if member.region), settings.region)
+def _region(new: _New) -> str:
+    return str(new.found.get("region") or new.wanted.region or NO_REGION)

@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,8 @@ from dbmod import errors
 MIB = 1 << 20
 SECRETS = ("DBMOD_KEY", "DBMOD_PREVIOUS_KEY")  # read where they are used; never a setting, never shown
 PRIVATE = ("DBMOD_FAILPOINT", "DBMOD_FAILPOINT_FILE", "DBMOD_CONFIG")
+RANGE = re.compile(r"[0-9A-Fa-f.:]+/[0-9]{1,3}\Z")
+PRIVATE_RANGES = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 
 
 class Flavor(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,12 +37,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Every key of dbmod.yml with its default."""
 
     home: str = "~/.local/state/dbmod"
-    identity: Literal["config"] = "config"
+    identity: Literal["config", "openstack"] = "config"
     tenant: str = "default"
     admin: bool = True
     actor: str = ""  # who is written into runs; empty: the user's login name
     provider: str = "local"
-    region: str = "RegionOne"
+    region: str = ""  # of a cloud; empty: its own, and RegionOne where there is none
     datastore: str = "redis"  # of `create` without --datastore
     key_command: str = ""  # prints the key of the contents, as `vault kv get …` does; empty: <home>/key
     type_directories: tuple[str, ...] = ()  # where users' own module types lie
@@ -51,7 +54,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tenant_batch_size_limit: int = 50  # what a tenant that is no admin may ask of module-reapply
     tenant_delay_minimum_seconds: float = 2
     network_filesystem_allowed: bool = False
+    become_password_file: str = ""  # the password for sudo on hosts you adopted; empty: none, or -K asks
+    vault_ids: tuple[str, ...] = ()  # LABEL@FILE of Ansible vaults in your inventories
     ssh_private_key: str = ""  # of hosts that no inventory of yours knows; empty: ssh's own choice, and its agent
+    accept_host_key: bool = False  # of a new machine whose console does not tell its keys
+    openstack_cloud: str = ""  # of clouds.yaml; empty: OS_CLOUD, the OS_* variables, or the only cloud there is
+    openstack_network: str = ""  # id or name, of instances without --nic; empty: the only network of the project
+    openstack_floating_network: str = ""  # gives each instance an address that is reached from outside
+    openstack_allowed_ranges: tuple[str, ...] = PRIVATE_RANGES  # who reaches ssh and the datastore's port
+    openstack_user: str = "debian"  # whom to log in as where the image does not say so (os_admin_user)
+    openstack_timeout_seconds: int = 300  # for a server to be there, and for it to be reached
     environment_passed: tuple[str, ...] = ()  # names that runs see besides dbmod's own list
     local_directory: str = ""  # of the local servers; empty: <home>/local, for root /var/lib/dbmod-local
     local_ports: str = "15000-19999"
@@ -68,6 +80,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         low, _, high = self.local_ports.partition("-")
         if not (low.isdigit() and high.isdigit() and 1024 <= int(low) <= int(high) <= 55535):
             raise ValueError("local_ports must be LOW-HIGH with 1024 <= LOW <= HIGH <= 55535")
+        if not all(RANGE.match(one) for one in self.openstack_allowed_ranges):
+            raise ValueError("openstack_allowed_ranges must hold networks as 10.0.0.0/8")
 
     @property
     def home_path(self) -> Path:

@@ -11,12 +11,13 @@ from typing import Any
 
 import msgspec
 
-from dbmod import config, errors, fleet, identity, inventory, ledger, planning, processes, store
+from dbmod import adopted, config, errors, fleet, identity, inventory, ledger, planning, processes, store
 from dbmod.context import Context
 from dbmod.evidence import Outcome
 from dbmod.failpoints import failpoint
 from dbmod.records import Attempt, Instance, Module, Row, Run
 from dbmod.store.interface import Tables
+from dbmod.survey import Told
 
 BATCH_POLL_SECONDS = 0.25
 RETRIEVED_WEIGHT = 2  # what a host gives passes through Ansible as base64, in several copies: 6 times its size
@@ -152,7 +153,8 @@ def record_modules(here: Context, run_id: str, found: Mapping[str, Any]) -> Answ
 def record_instances(here: Context, run_id: str, *, status: str, hosts: Mapping[str, Mapping[str, Any]]) -> Answer:
     """Write what became of the instances that the run claims.
 
-    hosts  inventory host → {"id", "failure", "facts"}, see `instance_report`; a claimed instance without one has failed
+    hosts  inventory host → {"id", "failure", "facts", "untouched"}, see `instance_report`;
+           a claimed instance without one has failed
     """
     told = {str(value["id"]): value for value in hosts.values()}
     with here.store.transaction(holder=run_id) as tables:
@@ -160,14 +162,51 @@ def record_instances(here: Context, run_id: str, *, status: str, hosts: Mapping[
         claimed = [one.instance_id for one in tables.find(Attempt, run_id=run_id, batch=0)]
         faults = {one: str(told[one]["failure"]) if one in told else HOST_LOST for one in claimed}
         facts = {one: plain(told[one]["facts"]) for one in claimed if one in told}
-        fleet.record(tables, run, status="DELETED" if status == "DELETED" else "ACTIVE", faults=faults, facts=facts)
+        fleet.record(
+            tables,
+            run,
+            status="DELETED" if status == "DELETED" else "ACTIVE",
+            faults=faults,
+            facts=facts,
+            untouched=[one for one in claimed if one in told and told[one].get("untouched")],
+        )
         closed = [one for one in tables.find(Attempt, run_id=run_id, batch=0) if one.state != "planned"]
         _close_when_done(tables, run_id)
-    if run.cluster_id and not fleet.members_of(here.store.snapshot(), run.cluster_id):
-        here.store.delete_contents(run.cluster_id)  # the password that its members shared
+    _forget_passwords(here, run, claimed)
     answer = _told(here, run_id, closed)
     failed = {one.instance_id for one in closed if one.state == "error"}
     return answer | {"failed_hosts": [host for host, value in hosts.items() if value["id"] in failed]}
+
+
+def record_adopted(here: Context, run_id: str, found: Mapping[str, Any]) -> Answer:
+    """Write what was found on hosts that are adopted.
+
+    found  inventory host → what dbmod_survey registered there, or None
+    """
+    told = {
+        host: msgspec.convert(plain(value["told"]), Told)
+        for host, value in found.items()
+        if isinstance(value, Mapping) and isinstance(value.get("told"), Mapping)
+    }
+    with here.store.transaction(holder=run_id) as tables:
+        run = ledger.open_run(tables, run_id)
+        closed = adopted.record(tables, run, {one.instance: one for one in told.values()})
+        _close_when_done(tables, run_id)
+    failed = {one.instance_id for one in closed if one.state != "ok"}
+    return _told(here, run_id, closed) | {
+        "failed_hosts": [host for host, one in told.items() if one.instance in failed]
+    }
+
+
+def _forget_passwords(here: Context, run: Run, instance_ids: Iterable[str]) -> None:
+    """Delete the passwords of instances that are gone, and the one that the members of a cluster shared."""
+    tables = here.store.snapshot()
+    for one in instance_ids:
+        instance = tables.get(Instance, one)
+        if instance is None or instance.deleted_at:
+            here.store.delete_contents(one)
+    if run.cluster_id and not fleet.members_of(tables, run.cluster_id):
+        here.store.delete_contents(run.cluster_id)
 
 
 def plain(value: Any) -> Any:
@@ -217,9 +256,13 @@ def _told(here: Context, run_id: str, closed: Sequence[Attempt]) -> Answer:
     }
 
 
-def plain_host(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Pick what a door has to know of a host; its other variables stay Ansible's."""
-    return {key: plain(variables[key]) for key in (*HOST_VARIABLES, INTERPRETER) if key in variables}
+def plain_host(variables: Mapping[str, Any], template: Callable[[Any], Any] = plain) -> dict[str, Any]:
+    """Pick what a door has to know of a host; its other variables stay Ansible's.
+
+    template  fills in the interpreter, which an inventory of the user's may give as an expression
+    """
+    known = {key: plain(variables[key]) for key in HOST_VARIABLES if key in variables}
+    return known | ({INTERPRETER: plain(template(variables[INTERPRETER]))} if INTERPRETER in variables else {})
 
 
 def instance_report(variables: Mapping[str, Any], *, reached: bool) -> dict[str, Any]:
@@ -234,6 +277,7 @@ def instance_report(variables: Mapping[str, Any], *, reached: bool) -> dict[str,
         "id": plain(variables.get("dbmod_id", "")),
         "failure": plain(failure),
         "facts": plain(variables.get("instance_facts") or {}),
+        "untouched": variables.get("instance_untouched") is True,
     }
 
 

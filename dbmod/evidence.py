@@ -37,7 +37,7 @@ def judge(attempt: Attempt, run: Run, outcome: Outcome | None, *, at: datetime) 
         return REPLACE(attempt, state="unreachable", message=reason, ended_at=at)
     if result is None:
         return REPLACE(attempt, state="unknown", message=outcome.reason or NO_ANSWER, ended_at=at)
-    if run.options.get("check"):
+    if run.options.get("check") or result.note == "differs":
         return REPLACE(
             attempt, state="skipped", status=result.status, message=result.message, changed=result.changed, ended_at=at
         )

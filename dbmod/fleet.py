@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from dbmod import clock, datastores, errors, ledger, lookup, names, planning
+from dbmod import clock, datastores, errors, ledger, lookup, names, planning, providers
 from dbmod.context import Context
 from dbmod.records import Attempt, Cluster, Instance, InstanceStatus, Run
 from dbmod.store.interface import Tables
@@ -37,6 +37,7 @@ def plan_cluster_shrink(context: Context, reference: str, leaving: Sequence[str]
     with context.transaction("cluster-shrink") as tables:
         gone = {lookup.instance(tables, name, actor=context.actor).id for name in leaving}
         cluster = idle_cluster(tables, context, reference, leaving=gone)
+        _refuse_adopted(f"Cluster '{cluster.name}'", cluster.provider, f"--cluster {cluster.name}")
         members = members_of(tables, cluster.id)
         strangers = gone - {member.id for member in members}
         if strangers:
@@ -53,6 +54,7 @@ def plan_cluster_shrink(context: Context, reference: str, leaving: Sequence[str]
 def plan_cluster_delete(context: Context, reference: str) -> tuple[Cluster, Run]:
     with context.transaction("cluster-delete") as tables:
         cluster = lookup.cluster(tables, reference, actor=context.actor)
+        _refuse_adopted(f"Cluster '{cluster.name}'", cluster.provider, f"--cluster {cluster.name}")
         members = members_of(tables, cluster.id)
         return cluster, _plan_claim(tables, context, "delete", "cluster_delete", members, cluster=cluster)
 
@@ -60,6 +62,7 @@ def plan_cluster_delete(context: Context, reference: str) -> tuple[Cluster, Run]
 def plan_delete(context: Context, reference: str) -> tuple[Instance, Run]:
     with context.transaction("delete") as tables:
         instance = lookup.instance(tables, reference, actor=context.actor)
+        _refuse_adopted(f"Instance '{instance.name}'", instance.provider, instance.name)
         if instance.cluster_id:
             raise errors.Refused(
                 f"Instance '{instance.name}' is a member of a cluster.",
@@ -79,7 +82,20 @@ def plan_restart(context: Context, reference: str) -> tuple[Instance, Run]:
                 details={"fault": instance.fault},
                 next_step=f"dbmod delete {instance.name}, then create it again",
             )
+        if not providers.describe(instance.provider).creates and not instance.restart_command:
+            raise errors.Refused(
+                f"No restart command of instance '{instance.name}' is known.",
+                next_step="adopt it once more with --restart-command 'systemctl restart …'",
+            )
         return instance, _plan_claim(tables, context, "restart", "instance_restart", [instance])
+
+
+def _refuse_adopted(what: str, provider: str, reference: str) -> None:
+    if not providers.describe(provider).creates:
+        raise errors.Refused(
+            f"{what} was adopted, so dbmod does not delete its server.",
+            next_step=f"dbmod release {reference} forgets it and touches nothing",
+        )
 
 
 def rename(context: Context, reference: str, name: str) -> Instance:
@@ -103,12 +119,14 @@ def record(
     status: InstanceStatus,
     faults: Mapping[str, str],
     facts: Mapping[str, Mapping[str, Any]],
+    untouched: Collection[str] = (),
 ) -> list[Instance]:
     """Write what became of the instances that a run claims.
 
-    status  what they are now where nothing went wrong: ACTIVE or DELETED
-    faults  instance id → why it failed, also for hosts that dropped out
-    facts   instance id → what the provider found out, any of FACTS
+    status     what they are now where nothing went wrong: ACTIVE or DELETED
+    faults     instance id → why it failed, also for hosts that dropped out
+    facts      instance id → what the provider found out, any of FACTS
+    untouched  those that failed before anything was done to them: they stay what they are
     """
     now = clock.now()
     claims = [claim for claim in tables.find(Attempt, run_id=run.id, module_id="") if claim.state == "planned"]
@@ -118,12 +136,13 @@ def record(
         if instance is None:
             continue
         fault = faults.get(instance.id, "")
-        known = _checked_facts(instance, facts.get(instance.id, {}))
+        stays = run.verb == "shrink" or instance.id in untouched
+        known = checked_facts(instance, facts.get(instance.id, {}))
         changed.append(
             REPLACE(
                 instance,
-                status=status if not fault else instance.status if run.verb == "shrink" else "ERROR",
-                fault=fault,
+                status=status if not fault else instance.status if stays else "ERROR",
+                fault=instance.fault if instance.id in untouched else fault,
                 built_at=instance.built_at or (now if status == "ACTIVE" and not fault else None),
                 updated_at=now,
                 deleted_at=now if status == "DELETED" and not fault else None,
@@ -140,7 +159,7 @@ def record(
     return changed
 
 
-def _checked_facts(instance: Instance, facts: Mapping[str, Any]) -> dict[str, Any]:
+def checked_facts(instance: Instance, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Take what a provider may say about an instance. Ansible gives numbers as text; the ledger reads no such port."""
     told = {name: facts[name] for name in FACTS if name in facts}
     if "provider_facts" in told:

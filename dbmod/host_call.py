@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 
-from dbmod import config, doors, errors, ledger, module_types, names, transport
+from dbmod import config, doors, errors, ledger, module_types, names, ssh_trouble, transport
 from dbmod.context import Context
 from dbmod.evidence import Outcome
 from dbmod.failpoints import FILE, NAME, failpoint
 from dbmod.identity import Actor
-from dbmod.records import Attempt, Module, Run
+from dbmod.records import Attempt, Instance, Module, Run
 from dbmod.store import durable
 from dbmod.store.interface import Tables
 
@@ -36,9 +36,27 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
     output: str
     trouble: str = ""  # why there is no output, or not all of it
+    was_reached: bool = True  # a login came about
 
 
 Send = Callable[[str, bytes], Reply]
+
+
+def sender(plugin: Any) -> Send:
+    """Give what sends through an action plugin's connection; a host that fails is an answer, never an exception."""
+    from ansible.errors import AnsibleConnectionFailure, AnsibleError
+
+    def send(command: str, data: bytes) -> Reply:
+        try:
+            reply = plugin._low_level_execute_command(command, in_data=data)  # noqa: SLF001  (Ansible's own way)
+        except AnsibleConnectionFailure as error:
+            return Reply(output="", trouble=str(error.message), was_reached=False)
+        except AnsibleError as error:
+            said = str(error.message)
+            return Reply(output="", trouble=said if ssh_trouble.is_known(said) else type(error).__name__)
+        return Reply(output=reply["stdout"], trouble=trouble_of(reply["rc"], reply["stderr"]))
+
+    return send
 
 
 def carry_out(run_id: str, variables: Mapping[str, Any], send: Send) -> dict[str, Any]:
@@ -77,16 +95,25 @@ def _carry_out(run_id: str, variables: Mapping[str, Any], send: Send) -> dict[st
     modules = [_module_of(tables, one) for one in sorted(attempts, key=lambda one: one.order) if one.module_id]
     request = _request(here, run, variables, modules)
     failpoint("before_send")
-    reply = send(_command(variables), _frame(here, request, modules))
+    reply = send(transport.command(interpreter(variables)), _frame(here, request, modules))
     failpoint("after_send")
     limit = transport.ANSWER_LIMIT_BYTES + (4 * config.MIB * 64 if run.verb == "retrieve" else 0)
     said = f"{reply.output}\n{reply.trouble}" if reply.trouble else reply.output  # no copy of what may be 85 MiB
     answer = transport.read_answer(said, run.id, limit_bytes=limit)
     if run.verb == "retrieve":
         answer = _kept(here, tables, run, answer)
-    reason = transport.text(answer.problem or reply.trouble)
+    name = _name_of(tables, variables)
+    if not answer.started and ssh_trouble.was_cut(reply.trouble):
+        answer = msgspec.structs.replace(answer, started=True)  # the bytes were on their way: nobody knows how far
+    explained = ssh_trouble.explain_cut if answer.started else ssh_trouble.explain
+    reason = transport.text(answer.problem or (explained(reply.trouble, name=name) if reply.trouble else ""))
     outcome = Outcome(instance=str(variables["dbmod_id"]), answer=answer, reason=reason)
     return {"changed": any(one.changed for one in answer.results), "outcome": msgspec.to_builtins(outcome)}
+
+
+def _name_of(tables: Tables, variables: Mapping[str, Any]) -> str:
+    instance = tables.get(Instance, str(variables["dbmod_id"]))
+    return instance.name if instance else str(variables["dbmod_id"])
 
 
 def trouble_of(exit_code: int, error_output: str) -> str:
@@ -116,6 +143,7 @@ def _request(
         instance=str(variables["dbmod_id"]),
         modules=tuple(_module_request(module, number) for module, number in modules),
         check=bool(run.options.get("check")),
+        baseline=bool(run.options.get("baseline")),
         datastore=str(variables["dbmod_datastore"]),
         datastore_version=str(variables["dbmod_datastore_version"]),
         directory=str(variables.get("dbmod_directory", "")),
@@ -154,9 +182,10 @@ def _frame(here: Context, request: transport.Request, modules: list[tuple[Module
     return transport.frame(request, sources, contents)
 
 
-def _command(variables: Mapping[str, Any]) -> str:
-    interpreter = str(variables.get(doors.INTERPRETER, ""))
-    return transport.command(interpreter if interpreter.startswith("/") else DEFAULT_INTERPRETER)
+def interpreter(variables: Mapping[str, Any]) -> str:
+    """Give the host's Python: what its variables name by a path, else the usual one, as for Ansible's `auto`."""
+    named = str(variables.get(doors.INTERPRETER, ""))
+    return named if named.startswith("/") else DEFAULT_INTERPRETER
 
 
 def _kept(here: Context, tables: Tables, run: Run, answer: transport.Answer) -> transport.Answer:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dbmod import errors, names
+from dbmod import datastores, errors, names, providers
 from dbmod.records import Instance
 
 Variables = dict[str, Any]
@@ -23,9 +23,12 @@ def host_names(instances: Iterable[Instance]) -> dict[str, str]:
     Returns  instance id → host name
     """
     living = [instance for instance in instances if instance.deleted_at is None]
-    wanted = {instance.id: str(instance.provider_facts.get("inventory_host", instance.name)) for instance in living}
-    bearers = Counter(wanted.values())
-    return {key: name if bearers[name] == 1 and is_host_name(name) else key for key, name in wanted.items()}
+    theirs = {
+        one.id: str(one.provider_facts["inventory_host"]) for one in living if one.provider_facts.get("inventory")
+    }
+    ours = {one.id: one.name for one in living if one.id not in theirs}
+    bearers = Counter([*set(theirs.values()), *ours.values()])
+    return theirs | {key: name if bearers[name] == 1 and is_host_name(name) else key for key, name in ours.items()}
 
 
 def is_host_name(name: str) -> bool:
@@ -55,7 +58,10 @@ def variables(instance: Instance) -> Variables:
         "dbmod_provider": instance.provider,
         "dbmod_datastore": instance.datastore,
         "dbmod_datastore_version": instance.datastore_version,
-        "dbmod_address": instance.address,
+        "dbmod_account": datastores.describe(instance.datastore).account,
+        "dbmod_unit": datastores.describe(instance.datastore).unit,
+        "dbmod_installs": providers.describe(instance.provider).installs,
+        "dbmod_address": facts.get("fixed_address", instance.address),  # where its server listens
         "dbmod_port": instance.port,
         "dbmod_flavor": instance.flavor or None,
         "dbmod_memory_mib": instance.ram_mib,
@@ -67,6 +73,7 @@ def variables(instance: Instance) -> Variables:
         "dbmod_restart_command": list(instance.restart_command) or None,
         "dbmod_directory": facts.get("directory"),
         "dbmod_uid": facts.get("uid"),
+        "dbmod_gid": facts.get("gid", facts.get("uid")),
         "dbmod_facts": {key: _checked(key, value) for key, value in facts.items()} or None,
         "dbmod_host_home": facts.get("home", facts.get("directory", HOST_HOME)),
     }

@@ -12,7 +12,7 @@ from dbmod.ids import new_id
 from dbmod.records import Attempt, Cluster, Instance, Module, Owner, Row, Run, RunState
 from dbmod.store.interface import Store, Tables
 
-CHANGING_INSTANCES = ("create", "delete", "restart", "grow", "shrink")
+CHANGING_INSTANCES = ("adopt", "create", "delete", "restart", "grow", "shrink")
 ASKING = ("query", "retrieve", "reconcile")
 EXPIRES_AFTER = timedelta(hours=6)  # a run on another machine that was not renewed for so long is lost
 BAD = ("error", "unreachable", "unknown")
@@ -82,7 +82,14 @@ def plan_instances(tables: Tables, run: Run, instances: Sequence[Instance]) -> R
 
 
 def note(
-    tables: Tables, verb: str, *, actor: str, reason: str, module_id: str | None = None, instance_id: str = ""
+    tables: Tables,
+    verb: str,
+    *,
+    actor: str,
+    reason: str,
+    module_id: str | None = None,
+    instance_id: str = "",
+    instance_ids: Sequence[str] = (),
 ) -> None:
     """Keep in the history a change that touches no host: registering, changing, deleting a module, renaming."""
     now = clock.now()
@@ -109,13 +116,13 @@ def note(
             ended_at=now,
         )
     )
-    if instance_id:
+    for position, one in enumerate([instance_id] if instance_id else instance_ids):
         done = Attempt(
             run_id=run_id,
-            instance_id=instance_id,
+            instance_id=one,
             module_id="",
             batch=0,
-            position=0,
+            position=position,
             order=0,
             state="ok",
             number=0,
@@ -324,8 +331,18 @@ def _abandoned(attempt: Attempt, run: Run, *, at: datetime) -> Attempt:
 def _give_up_instance(tables: Tables, run: Run, instance_id: str) -> None:
     instance = tables.get(Instance, instance_id)
     if instance and instance.status == "BUILD":
+        now = clock.now()
         fault = f"the run {run.id} that built it ended before it did"
-        tables.put(REPLACE(instance, status="ERROR", fault=fault, updated_at=clock.now()))
+        gone = run.verb == "adopt"  # its server is not ours: nothing of it is left behind
+        tables.put(
+            REPLACE(
+                instance,
+                status="DELETED" if gone else "ERROR",
+                fault=fault,
+                updated_at=now,
+                deleted_at=now if gone else None,
+            )
+        )
 
 
 def _subject(instances: Sequence[Instance]) -> str:

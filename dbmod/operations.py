@@ -4,7 +4,7 @@ The `dbmod` command and the playbooks' own plan task call the same functions.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     cluster: str = ""
     datastore: str = ""
     limit: str = ""  # names with * and ?, several by comma, `!` in front leaves out
+    groups: dict[str, frozenset[str]] = {}  # words of limit that name groups of users' inventories → instance ids
     all: bool = False
     hosts: tuple[str, ...] | None = None  # ids that the launcher allows (Ansible's --limit); None: all
 
@@ -68,12 +69,19 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan_apply(
-    context: Context, selection: Selection, references: Sequence[str], *, pace: Pace | None = None, check: bool = False
+    context: Context,
+    selection: Selection,
+    references: Sequence[str],
+    *,
+    pace: Pace | None = None,
+    check: bool = False,
+    baseline: bool = False,
 ) -> Planned:
     """Plan to apply modules, all checked first; one misfit refuses all where one instance is named.
 
     references  modules by name or id
     check       plan to look only: the hosts say what would change, no live row moves
+    baseline    plan to record as applied what the hosts have already; nothing is applied
     """
     if not references:
         raise errors.BadInput("No module was named.", next_step="dbmod module-apply --help")
@@ -94,7 +102,15 @@ def plan_apply(
             for instance in chosen
             for module in planning.in_order(modules)
         ]
-        return _write(tables, context, "apply", work, pace=pace, skipped=skipped, options={"check": check})
+        return _write(
+            tables,
+            context,
+            "apply",
+            work,
+            pace=pace,
+            skipped=skipped,
+            options={"check": check} | ({"baseline": True} if baseline else {}),
+        )
 
 
 def plan_remove(
@@ -219,20 +235,23 @@ def select(tables: Tables, selection: Selection, *, actor: Actor) -> list[Instan
         for instance in lookup.living_instances(tables, actor=actor)
         if (cluster_id is None or instance.cluster_id == cluster_id)
         and (not selection.datastore or instance.datastore == selection.datastore)
-        and (not selection.limit or matches(instance, selection.limit))
+        and (not selection.limit or matches(instance, selection.limit, groups=selection.groups))
         and (selection.hosts is None or instance.id in selection.hosts)
     ]
     return sorted(chosen, key=lambda instance: (instance.name, instance.id))
 
 
-def matches(instance: Instance, pattern: str) -> bool:
-    """Tell whether a name or id matches a pattern like `db-*,!db-7`."""
+def matches(instance: Instance, pattern: str, *, groups: Mapping[str, Collection[str]] | None = None) -> bool:
+    """Tell whether a name, an id or a group matches a pattern like `db-*,!db-7`.
+
+    groups  see Selection.groups
+    """
     parts = [part.strip() for part in pattern.split(",") if part.strip()]
     wanted = [part for part in parts if not part.startswith("!")] or ["*"]
     unwanted = [part[1:] for part in parts if part.startswith("!")]
 
     def fits(one: str) -> bool:
-        return fnmatchcase(instance.name, one) or instance.id == one
+        return fnmatchcase(instance.name, one) or instance.id == one or instance.id in (groups or {}).get(one, ())
 
     return any(fits(one) for one in wanted) and not any(fits(one) for one in unwanted)
 

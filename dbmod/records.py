@@ -73,6 +73,15 @@ class Module(Record, frozen=True, kw_only=True):
         return next((version for version in self.versions if version.number == number), None)
 
 
+class Mark(Record, frozen=True, kw_only=True):
+    """What a ledger has to know of itself."""
+
+    table: ClassVar[str] = "marks"
+
+    id: str
+    value: str
+
+
 InstanceStatus = Literal["BUILD", "ACTIVE", "SHUTDOWN", "ERROR", "DELETED"]
 
 

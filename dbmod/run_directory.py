@@ -6,13 +6,14 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from dbmod import connections, fleet, inventory, ledger, paths, processes, vault
+from dbmod import connections, fleet, ids, inventory, ledger, paths, processes, vault
 from dbmod.context import Context
 from dbmod.records import Attempt, Instance, Owner, Run
 from dbmod.store import durable
@@ -20,6 +21,8 @@ from dbmod.store import durable
 PASSED = ("HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "SSH_AUTH_SOCK", "KRB5CCNAME", "KRB5_CONFIG")
 PASSED_PREFIXES = ("DBMOD_", "LC_")
 WITHHELD = ("DBMOD_KEY", "DBMOD_PREVIOUS_KEY")  # ansible-runner writes the whole environment to disk
+IN_THE_CLOUD = ("create", "grow", "shrink", "delete")  # runs that ask a cloud
+BUILDING = ("create", "delete", "grow", "shrink")  # verbs with dozens of tasks on each host
 MAKER = "maker"  # the process that made the directory
 
 
@@ -61,6 +64,18 @@ def parent(context: Context) -> Path:
     return directory
 
 
+@contextmanager
+def private(context: Context) -> Iterator[Path]:
+    """Give a private directory for what is asked of Ansible beside a run; one that is killed leaves it to `sweep`."""
+    directory = parent(context) / ids.new_id()
+    directory.mkdir(mode=0o700)
+    try:
+        (directory / MAKER).write_bytes(msgspec.json.encode(processes.owner()))
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
 def make(context: Context, run_id: str) -> Path:
     """Make the run's own private directory, with its inventory."""
     directory = parent(context) / run_id
@@ -77,12 +92,32 @@ def make(context: Context, run_id: str) -> Path:
             hosts.values(),
             context.settings,
             known_hosts_file=known_hosts,
-            is_shared=run.verb in ledger.CHANGING_INSTANCES,
+            is_shared=run.verb in BUILDING,
+            adopting=run if run.verb == "adopt" else None,
         ),
     )
     known_hosts.write_text(connections.known_hosts(hosts.values()), encoding="ascii")
-    (directory / "inventory" / "hosts.json").write_bytes(msgspec.json.encode(data))
+    _write_inventory(directory / "inventory", data, hosts, is_adopting=run.verb == "adopt")
     return directory
+
+
+def _write_inventory(
+    directory: Path, data: dict[str, Any], hosts: Mapping[str, Instance], *, is_adopting: bool
+) -> None:
+    """Write the inventory; what we say of a host in the user's own goes to host_vars, which count more than that.
+
+    is_adopting  the user's own inventory says which port and restart command are meant, not what was found before
+    """
+    for host, instance in hosts.items():
+        if not instance.provider_facts.get("inventory"):
+            continue
+        variables = data["all"]["hosts"][host]
+        data["all"]["hosts"][host] = {}
+        if is_adopting:
+            variables = {key: value for key, value in variables.items() if key not in connections.SAID_BY_USERS}
+        (directory / "host_vars").mkdir(mode=0o700, exist_ok=True)
+        (directory / "host_vars" / f"{host}.json").write_bytes(msgspec.json.encode(variables))
+    (directory / "hosts.json").write_bytes(msgspec.json.encode(data))
 
 
 @contextmanager
@@ -99,6 +134,8 @@ def environment(context: Context, directory: Path) -> Iterator[None]:
         key = directory / "key"  # read once here, and not once for each host
         durable.write_file(key, *(f"{one.line}\n".encode() for one in vault.keys(context.settings)))
         kept["DBMOD_KEY_COMMAND"] = shlex.join(["cat", str(key)])
+    kept |= _cloud_environment(context, directory)
+    kept |= {"DBMOD_IDENTITY": "config", "DBMOD_TENANT": context.actor.tenant, "DBMOD_ADMIN": str(context.actor.admin)}
     kept["DBMOD_HOME"] = str(context.settings.home_path)
     kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), before.get("PATH", os.defpath)])
     kept["ANSIBLE_CONFIG"] = str(paths.content() / "ansible.cfg")
@@ -112,6 +149,18 @@ def environment(context: Context, directory: Path) -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
+
+
+def _cloud_environment(context: Context, directory: Path) -> dict[str, str]:
+    """Give what a run that makes or removes machines in a cloud needs; its login lies in the run's own directory."""
+    run = context.store.snapshot().get(Run, directory.name)
+    if run is None or run.verb not in IN_THE_CLOUD:
+        return {}
+    if not any(instance.provider == "openstack" for instance in hosts_of(context, run).values()):
+        return {}
+    from dbmod import cloud
+
+    return cloud.write_client_file(context.settings, directory)
 
 
 def inventories(context: Context, run: Run, directory: Path) -> list[str]:

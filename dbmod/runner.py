@@ -4,6 +4,7 @@ What happened is read from the ledger, which the playbook itself writes; events 
 """
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
-from dbmod import errors, host_call, ledger, paths, processes, run_directory
+from dbmod import errors, host_call, ledger, logins, paths, processes, run_directory
 from dbmod.context import Context
 from dbmod.failpoints import failpoint
 from dbmod.records import Attempt, Run
@@ -47,10 +48,13 @@ class Progress(Protocol):
     def stop(self) -> None: ...
 
 
-def carry_out(context: Context, run: Run, *, progress: Progress, verbosity: int = 0) -> Run:
+def carry_out(
+    context: Context, run: Run, *, progress: Progress, verbosity: int = 0, login: logins.Login | None = None
+) -> Run:
     """Run a planned run's playbook in the foreground. Every way out leaves the run closed.
 
     verbosity  0: only progress; 1 and more: Ansible's own output on standard error, as with -v
+    login      what was given to log in with; the settings may add to it
     Returns    the closed run, as the ledger has it
     """
     try:
@@ -66,9 +70,15 @@ def carry_out(context: Context, run: Run, *, progress: Progress, verbosity: int 
     try:
         _refuse_unreadable_contents(context, run)
         with run_directory.environment(context, directory), stop.handlers():
-            sources = run_directory.inventories(context, run, directory)
             trouble = _run_playbook(
-                run, directory, display, stop, sources=sources, forks=context.settings.forks, verbosity=verbosity
+                run,
+                directory,
+                display,
+                stop,
+                sources=run_directory.inventories(context, run, directory),
+                arguments=logins.arguments(login or logins.Login(), context.settings, directory),
+                forks=context.settings.forks,
+                verbosity=verbosity,
             )
             if stop.was_at_once:
                 trouble = f"stopped at once by {context.actor.name}"
@@ -235,12 +245,14 @@ def _run_playbook(
     stop: _Stop,
     *,
     sources: Sequence[str],
+    arguments: Sequence[str],
     forks: int,
     verbosity: int,
 ) -> str:
     """Returns what went wrong with the playbook as a whole, "" where nothing did.
 
-    sources  inventories; what a later one says of a host counts
+    sources    inventories; what a later one says of a host counts
+    arguments  for Ansible, on its command line
     """
     import ansible_runner  # 85 ms, only for commands that run something
 
@@ -250,6 +262,7 @@ def _run_playbook(
         playbook=str(paths.playbook(run.playbook)),
         inventory=list(sources),
         extravars={"dbmod_run": run.id},
+        cmdline=shlex.join(arguments) or None,
         settings={"pexpect_timeout": 1, "suppress_ansible_output": not verbosity},
         forks=forks,
         verbosity=max(0, verbosity - 1),

@@ -61,6 +61,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     instance: str  # id
     modules: tuple[ModuleRequest, ...]
     check: bool = False
+    baseline: bool = False  # record what is there already as applied; apply nothing
     datastore: str = ""  # the instance's own
     datastore_version: str = ""
     directory: str = ""  # dbmod_directory; empty: the instance's folder below home
@@ -74,6 +75,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What a host says about one module.
 
     note      "" · "drifted" · "missing" · "unknown" (no result.json that can be believed); detail says why
+              "differs": a baseline found that applying would change something
     observed  digest of the bytes found, "" where nothing was, None: not looked at, or as held
     evidence  the host's result.json; None where it could not be written or believed
     contents  the bytes on the host, of retrieve
@@ -84,7 +86,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     status: Literal["OK", "ERROR"]
     message: str
     changed: bool = False
-    note: Literal["", "drifted", "missing", "unknown"] = ""
+    note: Literal["", "drifted", "missing", "unknown", "differs"] = ""
     detail: str = ""
     observed: str | None = None
     evidence: records.Evidence | None = None

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from dbmod import building, config, identity, inventory, local_servers, paths, providers, runner, store
+from dbmod import building, config, identity, inventory, local_servers, operations, paths, providers, runner, store
 from dbmod.context import Context
 from dbmod.records import Attempt, Instance, Run
 
@@ -59,6 +59,10 @@ class LocalFleet:
 
     def carry_out(self, planned: tuple[Any, Run]) -> Run:
         return runner.carry_out(self.context, planned[1], progress=Silent())
+
+    def planned(self, planned: operations.Planned) -> Run:
+        assert planned.run is not None
+        return runner.carry_out(self.context, planned.run, progress=Silent())
 
     def create(self, name: str, datastore: str, **more: Any) -> Instance:
         request = building.NewInstance(name=name, member=building.Member(flavor="15"), datastore=datastore, **more)

@@ -1,10 +1,11 @@
 """What is read from the user: confirmations and passwords, on a terminal or from standard input."""
 
 import sys
+from collections.abc import Sequence
 
 import click
 
-from dbmod import errors
+from dbmod import errors, logins
 from dbmod.building import Account
 from dbmod.cli import output
 
@@ -32,6 +33,41 @@ def accounts(users: tuple[str, ...], *, may_ask: bool) -> tuple[Account, ...]:
     return tuple(_account(user, may_ask=may_ask) for user in users)
 
 
+def login(*, become: bool, vault_ids: Sequence[str]) -> logins.Login:
+    """Read what a run needs to log in with: typed on a terminal, or a line of standard input each.
+
+    become     the password of sudo is wanted
+    vault_ids  as given: LABEL@SOURCE; a source that is `prompt` is asked for
+    """
+    vaults = []
+    become_password = _typed("Password of sudo") if become else ""
+    for text in vault_ids:
+        label, source = logins.read_vault_id(text)
+        if source == logins.PROMPT:
+            vaults.append(logins.Vault(label=label, password=_typed(f"Password of the vault {label or 'default'}")))
+        else:
+            vaults.append(logins.Vault(label=label, source=source))
+    return logins.Login(become_password=become_password, vaults=tuple(vaults))
+
+
+def _typed(what: str) -> str:
+    secret = str(click.prompt(what, hide_input=True, err=True)) if output.is_terminal(sys.stdin) else _line()
+    if not secret:
+        raise errors.BadInput(
+            f"{what}: nothing was given.", next_step="type it, or give it as a line of standard input"
+        )
+    output.hide(secret)
+    return secret
+
+
+def _line() -> str:
+    """Read a line of standard input, "" where there is none to be read."""
+    try:
+        return sys.stdin.readline().rstrip("\r\n") if sys.stdin else ""
+    except OSError:
+        return ""
+
+
 def _account(user: str, *, may_ask: bool) -> Account:
     name, colon, password = user.partition(":")
     if not name:
@@ -47,7 +83,7 @@ def _account(user: str, *, may_ask: bool) -> Account:
 
 def _password(name: str, *, may_ask: bool) -> str:
     if not output.is_terminal(sys.stdin):
-        return sys.stdin.readline().rstrip("\r\n") if sys.stdin else ""
+        return _line()
     if not may_ask:
         raise errors.BadInput(
             f"The password of '{name}' would have to be asked for.",

@@ -64,7 +64,7 @@ def finish(context: Context, run: Run, display: Display) -> Outcome:
     gc.enable()
     shown = progress.make(quiet=display.quiet, plain=display.verbosity > 0)
     with contextlib.redirect_stdout(sys.stderr):  # ansible-runner prints Ansible's output; standard output is for data
-        closed = runner.carry_out(context, run, progress=shown, verbosity=display.verbosity)
+        closed = runner.carry_out(context, run, progress=shown, verbosity=display.verbosity, login=display.login)
     return read(context, closed)
 
 

@@ -47,6 +47,7 @@ MEMBER = click.option(
 @options.displays
 @options.shown(*SHOWN)
 @options.changes
+@options.meets
 def create(
     context: Context, *, members: tuple[str, ...], wait: bool, display: Display, view: output.View, **given: str | None
 ) -> int:
@@ -116,6 +117,7 @@ def members_of(context: Context, *, cluster: str, view: output.View) -> None:
 @options.displays
 @options.shown(*SHOWN)
 @options.changes
+@options.meets
 def grow(context: Context, *, cluster: str, members: tuple[str, ...], display: Display, view: output.View) -> int:
     """Add members to a cluster, and give them their share."""
     one, run = building.plan_cluster_grow(context, cluster, parsing.members(members))

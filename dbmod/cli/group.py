@@ -21,7 +21,9 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "holding",
         ("module-instances", "module-instance-count", "module-list-instance", "cluster-modules"),
     ),
-    ("Instances", "instance", ("create", "list", "show", "update", "restart", "delete")),
+    ("Instances", "instance", ("create", "list", "show", "password", "update", "restart", "delete")),
+    ("Machines in the cloud", "audit", ("audit",)),
+    ("Servers that exist", "adopt", ("adopt", "release")),
     (
         "Clusters",
         "cluster",

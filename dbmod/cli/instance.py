@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from dbmod import building, clock, fleet, ledger, lookup, passwords, providers
+from dbmod import adoption, building, clock, errors, fleet, ledger, lookup, passwords, providers
 from dbmod.cli import ask, carry, complete, holding, options, output, paging, parsing, shapes
 from dbmod.cli.carry import Outcome
 from dbmod.cli.options import Display
@@ -89,6 +89,7 @@ SHOWN = (
 @options.displays
 @options.shown(*CREATED)
 @options.changes
+@options.meets
 def create(
     context: Context,
     *,
@@ -191,13 +192,29 @@ def show(context: Context, *, instance: str, view: output.View) -> None:
     )
 
 
-@options.command("update", example="dbmod update myinst --name shop-1")
+@options.command(
+    "update", example="dbmod update myinst --name shop-1\ndbmod update myinst --accept-host-key --reason 'new machine'"
+)
 @click.argument("instance", shell_complete=complete.instances)
-@click.option("--name", required=True, help="Its new name.")
+@click.option("--name", help="Its new name.")
+@click.option("--accept-host-key", is_flag=True, help="Take the key that its host shows now: after you made sure.")
+@options.displays
 @options.changes
-def update(context: Context, *, instance: str, name: str) -> None:
-    """Rename an instance; nothing on its host changes."""
-    fleet.rename(context, instance, name)
+def update(context: Context, *, instance: str, name: str | None, accept_host_key: bool, display: Display) -> int:
+    """Rename an instance, or take its host's new key; nothing on its host changes."""
+    if not name and not accept_host_key:
+        raise errors.BadInput("Nothing is to be changed.", next_step="dbmod update --help")
+    code = 0
+    if accept_host_key:
+        from dbmod import cloud_tasks  # only here is a cloud asked
+
+        if not cloud_tasks.take_console_keys(context, instance):
+            one, run = adoption.plan_host_key(context, instance)
+            instance = one.id
+            code = carry.to_the_end(context, run, display)
+    if name:
+        fleet.rename(context, instance, name)
+    return code
 
 
 @options.command("restart", example="dbmod restart myinst")

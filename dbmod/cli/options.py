@@ -7,7 +7,7 @@ from typing import Any, Concatenate, ParamSpec
 import click
 import msgspec
 
-from dbmod import config, errors, identity, ledger, operations, store
+from dbmod import config, errors, identity, ledger, logins, operations, store
 from dbmod.cli import complete, group, output
 from dbmod.context import Context
 from dbmod.operations import DEFAULT_BATCH_SIZE, DEFAULT_DELAY_SECONDS, Pace, Selection
@@ -18,10 +18,11 @@ DEBUG = "Show where an error came from, secrets removed."
 
 
 class Display(msgspec.Struct, frozen=True, kw_only=True):
-    """How much of a run is shown on standard error."""
+    """How much of a run is shown on standard error, and what it logs in with."""
 
     quiet: bool = False
     verbosity: int = 0
+    login: logins.Login = logins.Login()
 
 
 class DebugCommand(click.Command):
@@ -141,7 +142,10 @@ def selects(function: Command[...]) -> Command[...]:
 
     click.option("--all", "everything", is_flag=True, help="All instances, members of clusters too.")(selected)
     click.option(
-        "--limit", default="", metavar="PATTERN", help="Instances by name, with * and ?; `!` leaves out: 'db-*,!db-7'."
+        "--limit",
+        default="",
+        metavar="PATTERN",
+        help="Instances by name, with * and ?, or group of your inventory; `!` leaves out: 'db-*,!db-7'.",
     )(selected)
     click.option("--datastore", default="", shell_complete=complete.datastores, help="Instances of this datastore.")(
         selected
@@ -184,16 +188,55 @@ def paced(function: Command[...]) -> Command[...]:
 
 
 def displays(function: Command[...]) -> Command[...]:
-    """Add -q and -v; the command gets them as `display`."""
+    """Add what every command takes that carries out a run: -q and -v, -K and --vault-id.
+
+    The command gets them as `display`; what has to be asked for is asked first.
+    """
 
     @functools.wraps(function)
-    def displayed(*args: Any, quiet: bool, verbose: int, **kwargs: Any) -> int | None:
-        return function(*args, display=Display(quiet=quiet, verbosity=verbose), **kwargs)
+    def displayed(
+        *args: Any, quiet: bool, verbose: int, ask_become_pass: bool, vault_id: tuple[str, ...], **kwargs: Any
+    ) -> int | None:
+        if not kwargs.get("wait", True) and (ask_become_pass or vault_id):
+            raise errors.BadInput(
+                "-K and --vault-id go with --wait: nobody is there to be asked later.",
+                next_step="leave out --no-wait, or set become_password_file and vault_ids in the configuration",
+            )
+        login = logins.Login()
+        if ask_become_pass or vault_id:
+            from dbmod.cli import ask  # 20 ms, and few commands ask
 
+            login = ask.login(become=ask_become_pass, vault_ids=vault_id)
+        return function(*args, display=Display(quiet=quiet, verbosity=verbose, login=login), **kwargs)
+
+    click.option(
+        "--vault-id",
+        multiple=True,
+        metavar="LABEL@SOURCE",
+        help="Opens what is encrypted in your inventory, as with Ansible: a file, or `prompt` (repeatable).",
+    )(displayed)
+    click.option("-K", "--ask-become-pass", is_flag=True, help="Ask for the password of sudo on the hosts.")(displayed)
     click.option("-v", "--verbose", count=True, help="Show Ansible's own output too; -vv and more: more of it.")(
         displayed
     )
     return click.option("-q", "--quiet", is_flag=True, help="No progress.")(displayed)
+
+
+def meets(function: Command[...]) -> Command[...]:
+    """Add --accept-host-key to a command that makes machines."""
+
+    @functools.wraps(function)
+    def meeting(context: Context, *args: Any, accept_host_key: bool, **kwargs: Any) -> int | None:
+        if accept_host_key:
+            settings = msgspec.structs.replace(context.settings, accept_host_key=True)
+            context = msgspec.structs.replace(context, settings=settings)
+        return function(context, *args, **kwargs)
+
+    return click.option(
+        "--accept-host-key",
+        is_flag=True,
+        help="Take the key that a new machine shows on the network where its console shows none.",
+    )(meeting)
 
 
 def waits(function: Command[...]) -> Command[...]:
@@ -248,7 +291,20 @@ def named_or_several(names: tuple[str, ...], several: Selection, *, what: str) -
     return Selection(instance=names[0]), names[1:]
 
 
-def refuse_no_match(context: Context, selection: Selection) -> None:
+def resolved(context: Context, selection: Selection, display: Display) -> Selection:
+    """Resolve a limit that names groups of users' inventories. Raises BadInput where the selection names nothing."""
+    if selection.limit:
+        from dbmod import run_directory, user_inventory  # only where there is a limit
+
+        with run_directory.private(context) as directory:
+            arguments = logins.arguments(display.login, context.settings, directory)
+            hosts = functools.partial(user_inventory.hosts, arguments=arguments)
+            selection = user_inventory.with_groups(context, selection, hosts)
+    _refuse_no_match(context, selection)
+    return selection
+
+
+def _refuse_no_match(context: Context, selection: Selection) -> None:
     """Refuse a selection that names nothing: a slip of the pen must not look like work done. An empty fleet may be."""
     if not selection.all and not operations.select(context.store.snapshot(), selection, actor=context.actor):
         raise errors.BadInput("No instance matches the selection.", next_step="dbmod list --include_clustered")

@@ -133,7 +133,7 @@ def reconcile(
     if len(names) > 1 or (names and several != Selection()):
         raise errors.BadInput("Name one instance, or choose several by an option.", next_step="dbmod reconcile --help")
     selection = Selection(instance=names[0]) if names else several if several != Selection() else Selection(all=True)
-    options.refuse_no_match(context, selection)
+    selection = options.resolved(context, selection, display)
     planned = operations.plan_question(context, "reconcile", selection)
     carry.skipped(planned)
     if planned.run is None:

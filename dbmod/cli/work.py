@@ -39,7 +39,7 @@ def apply(
     view: output.View,
 ) -> int:
     selection, modules = options.named_or_several(names, several, what="module-apply")
-    options.refuse_no_match(context, selection)
+    selection = options.resolved(context, selection, display)
     planned = operations.plan_apply(context, selection, [*modules, *further], pace=pace)
     return _show_modules(context, planned, selection, display, view)
 
@@ -70,7 +70,7 @@ def remove(
     modules = [*named, *further]
     if len(modules) != 1:
         raise errors.BadInput("Name one module.", next_step="dbmod module-remove --help")
-    options.refuse_no_match(context, selection)
+    selection = options.resolved(context, selection, display)
     planned = operations.plan_remove(context, selection, modules[0], pace=pace)
     if not selection.is_one:
         return _show_modules(context, planned, selection, display, view)
@@ -101,7 +101,7 @@ def query(context: Context, *, names: tuple[str, ...], several: Selection, displ
             "module-query asks about one instance, or those that an option chooses.",
             next_step="dbmod module-query --help",
         )
-    options.refuse_no_match(context, selection)
+    selection = options.resolved(context, selection, display)
     outcome = _carried_out(context, operations.plan_question(context, "query", selection), display)
     if outcome is None:
         return 0

@@ -103,7 +103,7 @@ def _contents(stream: BinaryIO, module: Dict[str, Any]) -> Optional[bytes]:
 def _start(header: Dict[str, Any]) -> None:
     _say("\ndbmod-started %s" % header["run"])  # whatever a login printed before stays on a line of its own
     with contextlib.suppress(OSError):
-        os.write(2, b"dbmod-started %s\n" % header["run"].encode("ascii", "replace"))
+        os.write(2, b"\ndbmod-started %s\n" % header["run"].encode("ascii", "replace"))
     work.failpoint(header, "host_started")
 
 

@@ -24,6 +24,12 @@ def change(
     instance  the open, locked folder of the instance; None in check mode where there is none
     """
     try:
+        if request.get("baseline"):
+            found = work.call(dict(request, check=True), kind, contents)
+            if found["status"] != "OK" or found["changed"]:
+                said = found["message"] if found["status"] != "OK" else "applying it would change something"
+                return work.line(module, found["status"], kit.one_line("not recorded: %s" % said), note="differs")
+            kind = kind._replace(apply=lambda _contents, _host: kit.Outcome(changed=False, message=found["message"]))
         with work.host_lock(request, kind), work.module_folder(instance, module, not request["check"]) as folder:
             previous = evidence_of.read(folder, request["instance"]).evidence
             if request["serial"] is None:

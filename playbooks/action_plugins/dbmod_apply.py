@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # a checkout without an installed dbmod
@@ -21,13 +20,5 @@ class ActionModule(ActionBase):
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
         run_id = str(doors.plain(self._task.args["run"]))
-        return result | doors.guarded(lambda: host_call.carry_out(run_id, doors.plain_host(task_vars), self._send))
-
-    def _send(self, command: str, data: bytes) -> host_call.Reply:
-        try:
-            reply = self._low_level_execute_command(command, in_data=data)
-        except AnsibleConnectionFailure as error:
-            return host_call.Reply(output="", trouble=str(error.message))
-        except AnsibleError as error:
-            return host_call.Reply(output="", trouble=type(error).__name__)
-        return host_call.Reply(output=reply["stdout"], trouble=host_call.trouble_of(reply["rc"], reply["stderr"]))
+        host = doors.plain_host(task_vars, self._templar.template)
+        return result | doors.guarded(lambda: host_call.carry_out(run_id, host, host_call.sender(self)))

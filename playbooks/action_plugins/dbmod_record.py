@@ -12,7 +12,7 @@ from dbmod import doors
 
 
 class ActionModule(ActionBase):
-    """Arguments: run (an id), subject (modules, instances), status (ACTIVE, DELETED; of instances)."""
+    """Arguments: run (an id), subject (modules, instances, adopted), status (ACTIVE, DELETED; of instances)."""
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
@@ -25,6 +25,9 @@ class ActionModule(ActionBase):
             if arguments.get("subject", "modules") == "modules":
                 outcomes = {host: known.get("__batch_outcome") for host, known in hosts.items()}
                 return doors.record_modules(here, run_id, outcomes)
+            if arguments["subject"] == "adopted":
+                found = {host: known.get("__instance_adopt_survey") for host, known in hosts.items()}
+                return doors.record_adopted(here, run_id, found)
             reached = set(task_vars["ansible_play_hosts"])
             told = {host: doors.instance_report(known, reached=host in reached) for host, known in hosts.items()}
             return doors.record_instances(here, run_id, status=arguments["status"], hosts=told)

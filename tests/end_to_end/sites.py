@@ -1,4 +1,7 @@
-"""A site: a home, hosts and the command, as a user has them. Its hosts are directories without a server behind them."""
+"""A site: a home, hosts and the command, as a user has them.
+
+Its hosts are directories of this machine, or machines of a bed reached by SSH; there is no server behind them.
+"""
 
 import contextlib
 import json
@@ -6,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,10 +19,12 @@ from dbmod import config, identity, paths, registry, store
 from dbmod.context import Context
 from dbmod.records import Attempt, Instance, Module, Record, Run
 from tests import builders
+from tests.beds.hosts import Host
 from tests.faults import checker, failpoints
 
 R = TypeVar("R", bound=Record)
 PATIENCE_SECONDS = 120
+HOST_HOME = "var/lib/dbmod"  # of machines, below their root
 BIN = Path(sys.executable).parent
 # Takes any bytes; its message tells how many. Contents that begin with fail, crash or stay make trouble on the host.
 BLOB = '''"""Any bytes."""
@@ -70,6 +76,7 @@ class Site:
 
     settled  whether every host was asked since the last fault, see checker
     broken   names of instances whose host a test broke on purpose
+    homes    what hosts reached by SSH hold, seen from here: instance id → directory
     """
 
     def __init__(self, directory: Path, **environment: str) -> None:
@@ -91,6 +98,7 @@ class Site:
         }
         self.settled = False
         self.broken: set[str] = set()
+        self.homes: dict[str, Path] = {}
 
     @property
     def settings(self) -> config.Settings:
@@ -119,6 +127,21 @@ class Site:
             place.mkdir(mode=0o700)
             facts = {"provider_facts": {"directory": str(place)}, "port": None}
             added.append(builders.instance(f"{name}-{number}", **(facts | changes)))
+        with self.context.store.transaction(holder="test") as tables:
+            tables.put(*added)
+        return added
+
+    def add_machines(
+        self, machines: Sequence[Host], *, name: str = "db", user: str = Host.user, **changes: Any
+    ) -> list[Instance]:
+        """Add ACTIVE instances db-00, db-01 … on real hosts; dbmod logs in as *user* and becomes root by sudo."""
+        added = []
+        for number, machine in enumerate(machines):
+            facts = {"user": user, "become": int(user != "root"), "ssh_port": 22, "home": f"/{HOST_HOME}"}
+            known = {"provider": "ssh", "address": machine.address, "host_keys": machine.host_keys}
+            added.append(builders.instance(f"{name}-{number:02}", **(known | {"provider_facts": facts} | changes)))
+            self.homes[added[-1].id] = machine.root / HOST_HOME
+            self.environment["DBMOD_SSH_PRIVATE_KEY"] = str(machine.key_file)
         with self.context.store.transaction(holder="test") as tables:
             tables.put(*added)
         return added
@@ -192,7 +215,15 @@ class Site:
         return {names[one.instance_id]: one.state for one in self.attempts(run)}
 
     def problems(self) -> list[str]:
-        return checker.problems(self.settings, settled=self.settled, except_for=self.broken)
+        return checker.problems(self.settings, settled=self.settled, except_for=self.broken, homes=self.homes)
+
+    def folder(self, instance: Instance, module: Module) -> Path:
+        """Say where a host keeps a module, seen from here."""
+        return checker.folder_of(instance, module, self.homes)
+
+    def held(self, instance: Instance, module: Module) -> checker.Held:
+        """Read what a host holds of a module."""
+        return checker.on_host(instance, module, self.homes)
 
     def close(self) -> None:
         """Leave nothing running."""

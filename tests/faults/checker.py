@@ -5,7 +5,7 @@ Nothing here uses dbmod's own judgement (evidence, reconcile): it reads result.j
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -33,11 +33,18 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
 
 
-def problems(settings: Settings, *, settled: bool = False, except_for: Collection[str] = ()) -> list[str]:
+def problems(
+    settings: Settings,
+    *,
+    settled: bool = False,
+    except_for: Collection[str] = (),
+    homes: Mapping[str, Path] | None = None,
+) -> list[str]:
     """List whatever is not as promised; empty is good.
 
     settled     after a reconcile of everything: no host may know more than the ledger
     except_for  names of instances whose host a test broke on purpose
+    homes       where instances that are not local keep what they hold, seen from here: instance id → directory
     """
     tables = store.open(settings).snapshot()
     found = [f"{one.where}: {one.what}" for one in store_check.check(settings).problems]
@@ -52,16 +59,16 @@ def problems(settings: Settings, *, settled: bool = False, except_for: Collectio
             continue
         for module in modules.values():
             row = rows.get((instance.id, module.id))
-            held = on_host(instance, module)
+            held = on_host(instance, module, homes)
             lag = unsettled.get((instance.id, module.id), -1) > (row.serial if row else 0)
             label = f"{module.name} on {instance.name}: "
             found += [label + text for text in _differences(instance, row, held, lag, module.type in secret)]
     return found
 
 
-def on_host(instance: Instance, module: Module) -> Held:
-    """Read what a local instance's directory holds of a module."""
-    folder = folder_of(instance, module)
+def on_host(instance: Instance, module: Module, homes: Mapping[str, Path] | None = None) -> Held:
+    """Read what an instance's host holds of a module."""
+    folder = folder_of(instance, module, homes)
     evidence, digest = None, ""
     if (folder / "result.json").is_file():
         try:
@@ -73,8 +80,9 @@ def on_host(instance: Instance, module: Module) -> Held:
     return Held(evidence=evidence if isinstance(evidence, dict) else None, sha256=digest)
 
 
-def folder_of(instance: Instance, module: Module) -> Path:
-    place = Path(str(instance.provider_facts.get("directory", "/nowhere")))
+def folder_of(instance: Instance, module: Module, homes: Mapping[str, Path] | None = None) -> Path:
+    local = Path(str(instance.provider_facts.get("directory", "/nowhere")))
+    place = (homes or {}).get(instance.id, local)
     return place / "instances" / instance.id / "modules" / module.type / module.id
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import pymysql
 import pytest
 
-from dbmod import building, datastores, errors, fleet, passwords, providers
-from dbmod.records import Instance, Run
-from tests import local_fleet
+from dbmod import building, datastores, errors, fleet, operations, passwords, providers, registry
+from dbmod.operations import Pace, Selection
+from dbmod.records import Instance, Row, Run
+from tests import builders, local_fleet
 from tests.figures import figure
 from tests.local_fleet import LocalFleet
 
@@ -92,6 +93,7 @@ def test_cluster_lives_through_restarts_growth_and_shrinking_without_losing_a_ro
         run = empty.carry_out(fleet.plan_cluster_shrink(empty.context, "gal", [first.name]))
         assert run.state == "done", first.fault
         _see_that_it_is_whole(empty, 3)
+        _reapply_a_module_one_member_at_a_time(empty)
     finally:
         writer.stop()
     for member in _members(empty):
@@ -101,7 +103,8 @@ def test_cluster_lives_through_restarts_growth_and_shrinking_without_losing_a_ro
     assert len(writer.acknowledged) > 500
     figure(
         "galera",
-        f"three members (made in {made_seconds:.0f} s), each restarted, grown to four, shrunk to three: "
+        f"three members (made in {made_seconds:.0f} s), each restarted, grown to four, shrunk to three, a module "
+        "reapplied one by one: "
         f"{len(writer.acknowledged)} rows acknowledged, 0 lost; "
         f"at most {writer.longest_gap_seconds:.1f} s without an accepted one",
     )
@@ -116,6 +119,18 @@ def test_cluster_lives_through_restarts_growth_and_shrinking_without_losing_a_ro
     assert not any(local_fleet.place(one).directory.exists() for one in members)
     with pytest.raises(errors.NotFound):
         empty.context.store.read_contents(cluster_id, passwords.NUMBER)
+
+
+def _reapply_a_module_one_member_at_a_time(opened: LocalFleet) -> None:
+    context = opened.context
+    registry.create(context, registry.Request(name="mymod", type="ping", live_update=True), builders.contents(1))
+    opened.planned(operations.plan_apply(context, Selection(cluster="gal"), ["mymod"]))
+    registry.change(context, "mymod", registry.Change(), builders.contents(2))
+    pace = Pace(batch_size=1, delay_seconds=0)
+    run = opened.planned(operations.plan_reapply(context, "mymod", include_clustered=True, pace=pace))
+    assert (run.state, run.batch_sizes) == ("done", (1, 1, 1))
+    rows = context.store.snapshot().find(Row, removed_at=None)
+    assert [one.held_md5 for one in rows] == [builders.MD5[2]] * 3
 
 
 def test_member_that_cannot_be_built_forms_no_cluster_and_all_can_be_deleted(empty: LocalFleet) -> None:

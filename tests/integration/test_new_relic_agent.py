@@ -1,61 +1,132 @@
-"""The type new_relic_license with a stand-in of systemctl and a scratch root, as the agent is in no registry we reach.
+"""The type new_relic_license on a machine with systemd; the agent itself is a stand-in, a real unit of that name.
 
-On a host with systemd the same steps hold without DBMOD_TEST_ROOT and with a real unit named newrelic-infra.
+What a host without systemd or root answers, needs none. The cases of tests/contract use a stand-in of systemctl in a
+scratch root, because they run everywhere.
 """
 
-import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from dbmod import config, module_types, transport
 from tests import hosts
-
-V1, V2 = b"message=Module.V1\n", b"message=Module.V2\n"
-
+from tests.agents import BROKEN, FILE, Agent
+from tests.beds.bed import Bed
+from tests.beds.hosts import Host
 
 LICENSE = b"license_key=0123456789abcdef\n"
+KEY = "0123456789abcdef"
+REACHED = "var/tmp/reached"
+
+
+class Remote(hosts.Host):
+    """A machine of the bed: the same requests as a scratch host takes, by ssh and sudo."""
+
+    def __init__(self, machine: Host) -> None:
+        self.machine = machine
+        self.home, self.root = Path("/var/lib/dbmod"), machine.root
+        self.settings = config.Settings()
+        self.sources = {name: module_types.source(found) for name, found in module_types.listing(self.settings).items()}
+        self.python = "/usr/bin/python3"
+        self.becomes = ("sudo",)
+
+    def send(
+        self,
+        request: transport.Request,
+        contents: Sequence[bytes] = (),
+        *,
+        sources: Mapping[str, str] | None = None,
+        timeout: float = 60,
+    ) -> hosts.Sent:
+        command = self.machine.ssh_command(*self.becomes, "sh", "-c", transport.command(self.python))
+        frame = transport.frame(request, self.sources if sources is None else sources, contents)
+        ended = subprocess.run(command, input=frame, capture_output=True, timeout=timeout, check=False)
+        answer = transport.read_answer(ended.stdout, request.run)
+        return hosts.Sent(answer=answer, output=ended.stdout, errors=ended.stderr)
+
+
+@pytest.fixture(scope="module")
+def machine(bed: Bed) -> Iterator[Host]:
+    with bed.borrow_hosts() as lent:
+        yield lent.take(1)[0]
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> hosts.Host:
-    return hosts.Host(tmp_path)
+def remote(machine: Host) -> Iterator[Remote]:
+    """The machine without any trace of tests before."""
+    yield Remote(machine)
+    machine.run("rm", "-rf", "/var/lib/dbmod", f"/{FILE}", f"/{BROKEN}", f"/{REACHED}")
 
 
-def test_license_restarts_only_on_change_and_rolls_back_what_does_not_start(host: hosts.Host) -> None:
-    calls = host.root / "systemctl.log"
-    agent = host.root / "etc/newrelic-infra.yml"
-    agent.write_text("log: {}\n")
-    agent.chmod(0o640)
-    (host.root / "systemctl.fails").touch()
-    failed = host.apply("new_relic_license", LICENSE).result
+@pytest.mark.root
+def test_license_restarts_only_on_change_and_rolls_back_what_does_not_start(remote: Remote) -> None:
+    agent, file, broken = Agent(remote.machine), remote.root / FILE, remote.root / BROKEN
+    started = agent.starts
+    file.write_text("log: {}\n")
+    file.chmod(0o640)
+    broken.touch()
+    failed = remote.apply("new_relic_license", LICENSE).result
     assert failed.status == "ERROR"
-    assert failed.message == ("New Relic license key not installed: systemctl restart newrelic-infra ended with code 1")
-    assert agent.read_text() == "log: {}\n"
-    (host.root / "systemctl.fails").unlink()
-    assert host.apply("new_relic_license", LICENSE, serial=2).result.status == "OK"
-    assert agent.read_text() == "log: {}\nlicense_key: 0123456789abcdef\n"
-    assert agent.stat().st_mode & 0o777 == 0o640
-    assert host.apply("new_relic_license", LICENSE, serial=3).result.changed is False
-    assert calls.read_text().splitlines() == ["restart newrelic-infra"] * 2
-    agent.write_text("log: {}\n")
-    look = host.look("query", "new_relic_license").result
-    assert (look.note, look.detail) == ("missing", "license_key is not in /etc/newrelic-infra.yml")
-    assert host.apply("new_relic_license", LICENSE, serial=4).result.changed is True
-    assert host.remove("new_relic_license", serial=5).result.message == "New Relic license key removed"
-    assert (host.root / "systemctl.state").read_text() == "inactive\n"
+    assert failed.message == "New Relic license key not installed: systemctl restart newrelic-infra ended with code 1"
+    assert file.read_text() == "log: {}\n"
+    assert (agent.state, agent.starts) == ("failed", started)
+    broken.unlink()
+    assert remote.apply("new_relic_license", LICENSE, serial=2).result.status == "OK"
+    assert file.read_text() == f"log: {{}}\nlicense_key: {KEY}\n"
+    assert file.stat().st_mode & 0o777 == 0o640
+    assert (agent.state, agent.key, agent.starts) == ("active", KEY, started + 1)
+    assert remote.apply("new_relic_license", LICENSE, serial=3).result.changed is False
+    assert agent.starts == started + 1
+    file.write_text("log: {}\n")
+    look = remote.look("query", "new_relic_license").result
+    assert (look.note, look.detail) == ("missing", f"license_key is not in /{FILE}")
+    assert remote.apply("new_relic_license", LICENSE, serial=4).result.changed is True
+    assert remote.remove("new_relic_license", serial=5).result.message == "New Relic license key removed"
+    assert (agent.state, file.read_text()) == ("inactive", "log: {}\n")
 
 
-def test_license_restarts_after_a_kill_between_file_and_restart(host: hosts.Host, tmp_path: Path) -> None:
+@pytest.mark.root
+def test_license_restarts_after_a_kill_between_file_and_restart(remote: Remote) -> None:
     """The file already has the key when the second try comes, and the agent does not know it yet."""
-    request = host.request("apply", hosts.module("new_relic_license", LICENSE))
-    (host.root / "etc/newrelic-infra.yml").write_text("license_key: 0123456789abcdef\n")
-    hosts.kill_at(host, "before_type", request, LICENSE, tmp_path)
-    assert host.apply("new_relic_license", LICENSE, serial=2).result.status == "OK"
-    assert (host.root / "systemctl.log").read_text() == "restart newrelic-infra\n"
+    agent = Agent(remote.machine)
+    started = agent.starts
+    (remote.root / FILE).write_text(f"license_key: {KEY}\n")
+    request = remote.request("apply", hosts.module("new_relic_license", LICENSE))
+    trap = transport.Failpoint(name="before_type", file=f"/{REACHED}")
+    command = remote.machine.ssh_command("sudo", "sh", "-c", transport.command(remote.python))
+    session = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert session.stdin
+    stopping = msgspec.structs.replace(request, failpoint=trap)
+    session.stdin.write(transport.frame(stopping, remote.sources, [LICENSE]))
+    session.stdin.close()
+    reached = remote.root / REACHED
+    deadline = time.monotonic() + 20
+    while not (reached.exists() and reached.read_text()):
+        assert time.monotonic() < deadline, "the failpoint was never reached"
+        time.sleep(0.02)
+    remote.machine.run("kill", "-KILL", reached.read_text().strip())
+    session.wait(timeout=20)
+    reached.unlink()
+    assert agent.starts == started
+    assert remote.apply("new_relic_license", LICENSE, serial=2).result.status == "OK"
+    assert (agent.state, agent.key, agent.starts) == ("active", KEY, started + 1)
 
 
-def test_license_needs_systemd(host: hosts.Host) -> None:
-    shutil.rmtree(host.root / "run")
+@pytest.mark.root
+def test_license_needs_root(remote: Remote) -> None:
+    remote.home, remote.becomes = Path("/home/debian/dbmod"), ()
+    sent = remote.apply("new_relic_license", LICENSE)
+    assert (sent.result.status, sent.result.message) == ("ERROR", "new_relic_license needs root on the host")
+    assert not (remote.root / FILE).exists()
+
+
+def test_license_needs_systemd(tmp_path: Path) -> None:
+    host = hosts.Host(tmp_path)
+    (host.root / "run/systemd/system").rmdir()
     sent = host.apply("new_relic_license", LICENSE)
     assert (sent.result.status, sent.result.message) == ("ERROR", "new_relic_license needs systemd on the host")
-    assert not (host.root / "etc/newrelic-infra.yml").exists()
+    assert not (host.root / FILE).exists()

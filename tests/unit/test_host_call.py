@@ -129,9 +129,14 @@ def test_check_changes_nothing_on_the_host(here: Context, host: Instance, tmp_pa
 @pytest.mark.parametrize(
     ("reply", "state", "message"),
     [
-        (host_call.Reply(output="", trouble="Connection refused"), "unreachable", "Connection refused"),
+        (host_call.Reply(output="", trouble="Connection refused"), "unreachable",
+         "the connection was refused; next: is ssh running there, on this port?"),
         (host_call.Reply(output=""), "unreachable", "the host was not reached"),
         (host_call.Reply(output="\ndbmod-started RUN\n", trouble="lost"), "unknown", "lost"),
+        (host_call.Reply(output="", trouble="over ssh: \ndbmod-started RUN\nConnection reset"), "unknown",
+         "it started there, and no answer came: the connection was cut; next: dbmod reconcile myinst"),
+        (host_call.Reply(output="", trouble="over ssh: Timeout, server db-1 not responding."), "unknown",
+         "it started there, and no answer came: no answer in time; next: dbmod reconcile myinst"),
         (host_call.Reply(output="dbmod-refused - dbmod needs Python 3.6 or newer on the host"), "unreachable",
          "dbmod needs Python 3.6 or newer on the host"),
     ],
@@ -142,7 +147,7 @@ def test_a_host_without_an_answer_is_an_outcome_too(
     module(here)
     run = apply(here, "mymod")
     assert run
-    told = REPLACE(reply, output=reply.output.replace("RUN", run.id))
+    told = REPLACE(reply, output=reply.output.replace("RUN", run.id), trouble=reply.trouble.replace("RUN", run.id))
     (closed,) = carried_out(here, run, host, lambda _command, _data: told)
     assert (closed.state, closed.message) == (state, message)
     assert here.store.snapshot().find(Row) == []

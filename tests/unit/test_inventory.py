@@ -44,6 +44,9 @@ def test_the_variables_are_those_that_roles_declare() -> None:
         "dbmod_provider": "local",
         "dbmod_datastore": "redis",
         "dbmod_datastore_version": "7.0.15",
+        "dbmod_account": "redis",
+        "dbmod_unit": "redis-server",
+        "dbmod_installs": False,
         "dbmod_address": "127.0.0.1",
         "dbmod_port": 16000,
         "dbmod_flavor": "15",
@@ -53,6 +56,7 @@ def test_the_variables_are_those_that_roles_declare() -> None:
         "dbmod_cluster": instance.cluster_id,
         "dbmod_directory": "/d",
         "dbmod_uid": 216000,
+        "dbmod_gid": 216000,
         "dbmod_facts": {"directory": "/d", "uid": 216000},
         "dbmod_host_home": "/d",
     }
@@ -99,3 +103,8 @@ def test_a_value_that_ansible_would_execute_is_refused_at_the_last_door(value: s
     ):
         with pytest.raises(errors.BadInput, match="Ansible would execute"):
             inventory.variables(builders.instance(**changes))
+
+
+def test_a_server_listens_where_its_machine_is_and_not_where_it_is_reached() -> None:
+    one = builders.instance(address="203.0.113.7", provider_facts={"fixed_address": "10.0.0.7"})
+    assert inventory.variables(one)["dbmod_address"] == "10.0.0.7"

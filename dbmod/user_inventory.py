@@ -1,0 +1,85 @@
+"""The user's own Ansible inventory: which hosts a pattern names there. Ansible itself is asked; no variable is read."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from dbmod import errors, lookup, names, operations, paths
+from dbmod.context import Context
+
+PATIENCE_SECONDS = 300  # an inventory plugin may ask a cloud
+STRICT = {
+    "ANSIBLE_INVENTORY_UNPARSED_FAILED": "True",
+    "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "True",
+    "ANSIBLE_NOCOLOR": "True",
+}
+
+
+def hosts(inventory: Path, pattern: str, *, arguments: Sequence[str] = ()) -> list[str]:
+    """List the hosts that an Ansible pattern names, in the inventory's order.
+
+    inventory  a file, a directory, or the settings of an inventory plugin
+    arguments  --vault-id and the like, for an inventory that is encrypted as a whole
+    Returns    none where the pattern names none
+    Raises     BadInput where Ansible cannot read the inventory
+    """
+    program = [sys.executable, "-P", "-m", "ansible", "adhoc"]  # -P: a directory `ansible` here is not it
+    command = [*program, "-i", str(inventory), *arguments, "--list-hosts", "--", pattern]
+    environment = dict(os.environ, ANSIBLE_CONFIG=str(paths.content() / "ansible.cfg"), **STRICT)
+    try:
+        answer = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=PATIENCE_SECONDS,
+            check=False,
+            env=environment,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise errors.Failed(f"Ansible could not be asked about {inventory} ({type(error).__name__}).") from error
+    if answer.returncode:
+        raise errors.BadInput(
+            f"Ansible cannot read the inventory {inventory}.",
+            details={"ansible": _reason(answer.stderr)},
+            next_step=f"ansible -i {inventory} --list-hosts all",
+        )
+    return [line.strip() for line in answer.stdout.splitlines()[1:] if line.strip()]
+
+
+def with_groups(
+    context: Context, selection: operations.Selection, hosts: Callable[[Path, str], Sequence[str]]
+) -> operations.Selection:
+    """Resolve the words of a limit that name no instance as groups of the inventories that hosts were adopted from.
+
+    hosts   asks an inventory which hosts a group has
+    """
+    words = {part.strip().removeprefix("!") for part in selection.limit.split(",")}
+    living = lookup.living_instances(context.store.snapshot(), actor=context.actor)
+    adopted = [one for one in living if one.provider_facts.get("inventory")]
+    unknown = {
+        word for word in words if names.is_plain(word) and not any(operations.matches(one, word) for one in living)
+    }
+    groups: dict[str, frozenset[str]] = {}
+    for inventory in sorted({str(one.provider_facts["inventory"]) for one in adopted}) if unknown else []:
+        for word in sorted(unknown):
+            members = set(hosts(Path(inventory), word))
+            found = {
+                one.id
+                for one in adopted
+                if one.provider_facts["inventory"] == inventory and one.provider_facts["inventory_host"] in members
+            }
+            groups[word] = groups.get(word, frozenset()) | found
+    return msgspec.structs.replace(selection, groups=groups)
+
+
+def _reason(said: str) -> str:
+    """Give the line that says most: Ansible's own last error, without the attempts of every plugin before it."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    failed = [line for line in lines if line.startswith("[ERROR]")] or lines[-1:]
+    return failed[-1].removeprefix("[ERROR]:").strip()[:300] if failed else "it gave no reason"

@@ -1,0 +1,204 @@
+"""What a real cloud refuses, and what a user reads then; nothing of it is left."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from dbmod.records import Instance
+from tests.beds.cloud import Cloud
+from tests.openstack_fleet import OpenstackFleet
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def fleet(cloud: Cloud, tmp_path: Path) -> OpenstackFleet:
+    return OpenstackFleet(cloud, tmp_path / "home")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["create", "a", "nonesuch"], "Flavor 'nonesuch' cannot be found."),
+        (["create", "a", "15", "--nic", "net-id=nonesuch"], "Network 'nonesuch' cannot be found in the cloud."),
+        (["create", "a", "15", "--nic", "net-id=demo-network,v4-fixed-ip=1"], "has no IPv4 address"),
+        (["create", "a", "15", "--volume_type", "nonesuch"], "Volume type 'nonesuch' cannot be found in the cloud."),
+        (["create", "a", "15", "--datastore_version", "1.0"], "Datastore version '1.0' cannot be found."),
+        (["create", "a", "15", "--availability_zone", "{{ 1 }}"], "has characters that dbmod does not take"),
+        (["create", "a", "15", "--region", "Moon"], "Region 'Moon' cannot be found in the cloud."),
+    ],
+)
+def test_what_is_not_there_is_refused_before_anything_is_made(
+    fleet: OpenstackFleet, words: list[str], said: str
+) -> None:
+    ended = fleet.run(*words)
+    assert ended.code == 2, ended.said
+    assert said in ended.err
+    assert fleet.store.snapshot().find(Instance) == []
+
+
+@pytest.mark.parametrize(
+    ("environment", "code", "said"),
+    [
+        ({"OS_CLIENT_CONFIG_FILE": "/nonexistent"}, 2, "No OpenStack cloud is configured."),
+        ({"OS_CLOUD": "nonesuch"}, 2, "There is no cloud 'nonesuch' in clouds.yaml."),
+        (
+            {"OS_PASSWORD": "wrong", "OS_AUTH_URL": "http://127.0.0.1:9/v3", "OS_USERNAME": "x"},
+            1,
+            "The cloud could not",
+        ),
+    ],
+)
+def test_a_cloud_that_cannot_be_reached_is_named(
+    fleet: OpenstackFleet, environment: dict[str, str], code: int, said: str
+) -> None:
+    ended = fleet.run("flavor-list", **environment)
+    assert ended.code == code, ended.said
+    assert said in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_several_clouds_without_a_choice_are_listed(fleet: OpenstackFleet, cloud: Cloud) -> None:
+    ended = fleet.run("flavor-list", OS_CLIENT_CONFIG_FILE=str(cloud.config_file))
+    assert ended.code == 2
+    assert "osbox-admin, osbox-demo" in ended.err
+    assert fleet.run("flavor-list", OS_CLIENT_CONFIG_FILE=str(cloud.config_file), OS_CLOUD="osbox-demo").code == 0
+
+
+def test_quota_of_volumes_is_the_cloud_s_own_reason(
+    fleet: OpenstackFleet, cloud: Cloud, figure: Callable[[str, str], None]
+) -> None:
+    with quota(cloud, "block_storage", volumes=0):
+        ended = fleet.run("create", "a", "15")
+    refuse_and_forget(fleet, ended, "VolumeLimitExceeded: Maximum number of volumes allowed (0) exceeded", figure)
+
+
+def test_another_project_never_passes_an_instance_off_as_deleted(fleet: OpenstackFleet, cloud: Cloud) -> None:
+    with quota(cloud, "block_storage", volumes=0):
+        fleet.run("create", "a", "15")
+    another = {"OS_CLIENT_CONFIG_FILE": str(cloud.config_file), "OS_CLOUD": "osbox-admin"}
+    ended = fleet.run("delete", "a", "--yes", **another)
+    assert ended.code == 1, ended.said
+    assert "and the login is for" in ended.err
+    assert fleet.instance("a").status == "ERROR"
+    fleet.done("delete", "a", "--yes")
+
+
+def test_quota_of_servers_is_the_cloud_s_own_reason(
+    fleet: OpenstackFleet, cloud: Cloud, figure: Callable[[str, str], None]
+) -> None:
+    with quota(cloud, "compute", instances=0):
+        ended = fleet.run("create", "a", "15")
+    refuse_and_forget(
+        fleet, ended, "Quota exceeded for instances: Requested 1, but already used 0 of 0 instances", figure
+    )
+
+
+def test_server_that_fits_nowhere_says_so(
+    fleet: OpenstackFleet, cloud: Cloud, figure: Callable[[str, str], None]
+) -> None:
+    admin = cloud.api("admin")
+    huge = admin.compute.create_flavor(name="huge", ram=64 << 20, vcpus=1, disk=1)
+    try:
+        with quota(cloud, "compute", ram=-1):
+            ended = fleet.run("create", "a", "huge")
+    finally:
+        admin.compute.delete_flavor(huge.id)
+    refuse_and_forget(fleet, ended, "No valid host was found", figure)
+
+
+def test_address_that_the_network_does_not_have_is_refused(
+    fleet: OpenstackFleet, cloud: Cloud, figure: Callable[[str, str], None]
+) -> None:
+    ended = fleet.run("create", "a", "15", "--nic", f"net-id={cloud.network},v4-fixed-ip=192.0.2.1")
+    refuse_and_forget(fleet, ended, "IP address 192.0.2.1 is not a valid IP for any of the subnets", figure)
+
+
+def test_availability_zone_that_is_not_there_is_refused(
+    fleet: OpenstackFleet, figure: Callable[[str, str], None]
+) -> None:
+    ended = fleet.run("create", "a", "15", "--availability_zone", "moon")
+    refuse_and_forget(fleet, ended, "The requested availability zone is not available", figure)
+
+
+def test_machine_that_is_never_reached_is_kept_for_a_look(
+    fleet: OpenstackFleet, figure: Callable[[str, str], None]
+) -> None:
+    fleet.environment["DBMOD_OPENSTACK_TIMEOUT_SECONDS"] = "20"
+    fleet.environment["DBMOD_SSH_PRIVATE_KEY"] = str(another_key(fleet.home.parent))
+    ended = fleet.run("create", "a", "15")
+    (fleet.home.parent / "id.pub").unlink()
+    assert ended.code == 1, ended.said
+    a = fleet.instance("a")
+    assert a.status == "ERROR"
+    assert f"kept for a look: server {a.server_id}, volume {a.volume_id}" in a.fault
+    assert "Permission denied" in a.fault
+    figure("OPENSTACK", f"never reached: {a.fault}")
+    fleet.done("delete", "a", "--yes")
+    assert fleet.mine() == {}
+
+
+def test_floating_address_is_the_one_that_is_told_and_goes_with_its_instance(
+    fleet: OpenstackFleet, cloud: Cloud
+) -> None:
+    """Nothing leads to such an address in this cloud, so the machine is not reached."""
+    fleet.environment["DBMOD_OPENSTACK_FLOATING_NETWORK"] = cloud.external_network
+    fleet.environment["DBMOD_OPENSTACK_TIMEOUT_SECONDS"] = "30"
+    assert fleet.run("create", "a", "15").code == 1
+    a = fleet.instance("a")
+    [address] = cloud.api("demo").network.ips()
+    assert a.address == address.floating_ip_address
+    assert a.provider_facts["fixed_address"] == address.fixed_ip_address
+    fleet.done("delete", "a", "--yes")
+    assert list(cloud.api("demo").network.ips()) == []
+
+
+def another_key(directory: Path) -> Path:
+    """Make a private key whose public half, which machines get, is another's."""
+    from dbmod import config, keypairs
+
+    for name in ("one", "two"):
+        keypairs.public_key(config.Settings(home=str(directory / name)))
+    private = directory / "id"
+    private.write_bytes(keypairs.own_private_key(config.Settings(home=str(directory / "one"))).read_bytes())
+    private.chmod(0o600)
+    public = keypairs.public_key(config.Settings(home=str(directory / "two")))
+    (directory / "id.pub").write_text(f"{public}\n")
+    return private
+
+
+@contextmanager
+def quota(cloud: Cloud, service: str, **limits: int) -> Iterator[None]:
+    """Give the demo project other limits for a while."""
+    admin = cloud.api("admin")
+    project = cloud.api("demo").current_project_id
+    proxy = getattr(admin, service)
+    before = proxy.get_quota_set(project)
+    kept = {name: getattr(before, name) for name in limits}
+    change(proxy, project, limits)
+    try:
+        yield
+    finally:
+        change(proxy, project, kept)
+
+
+def change(proxy: Any, project: str, limits: dict[str, int]) -> None:
+    proxy.update_quota_set(project, **limits)
+
+
+def refuse_and_forget(fleet: OpenstackFleet, ended: Any, reason: str, figure: Callable[[str, str], None]) -> None:
+    """The reason is there for the user, nothing is left in the cloud, and delete forgets the rest."""
+    assert ended.code == 1, ended.said
+    a = fleet.instance("a")
+    assert a.status == "ERROR"
+    assert reason in a.fault
+    assert reason in ended.err
+    assert (a.server_id, a.volume_id) == (None, None)
+    assert [what for what in fleet.mine() if what.startswith(("server ", "volume ", "port "))] == []
+    figure("OPENSTACK", f"{reason}: {msgspec.json.encode(a.fault).decode()}")
+    fleet.done("delete", "a", "--yes")
+    assert fleet.mine() == {}
