@@ -18,7 +18,7 @@ demo-openstack: test_environment ## the same on a real OpenStack, started on thi
 	@python -m tests.beds cloud dbmod demo --provider openstack
 
 test: test_environment lint ## everything: linters, unit, contract, integration, end to end
-	@pytest --durations=10
+	@scripts/run_tests
 
 check: test_environment lint ## before every commit, under two minutes: linters, unit, contract
 	@pytest tests/unit tests/contract

@@ -2,8 +2,8 @@
 
 import base64
 import hashlib
-import os
 import re
+import secrets
 from contextlib import suppress
 from pathlib import Path
 
@@ -65,7 +65,7 @@ def _own_public_key(settings: Settings) -> str:
         )
         durable.make_directory(settings.home_path)
         durable.make_directory(path.parent)
-        fresh = durable.write_new(path.with_name(f"{path.name}.{os.getpid()}"), made)
+        fresh = durable.write_new(path.with_name(f"{path.name}.{secrets.token_hex(8)}"), made)
         with suppress(FileExistsError):  # the first of several makers wins
             path.hardlink_to(fresh)
         durable.remove(fresh)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,17 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 def figure() -> Callable[[str, str], None]:
     """Print a figure at the end of the run: figure("R6", "200 of 200 …")."""
     return figures.figure
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand figures on to the process that prints them, where several share the tests."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["figures"] = list(figures.FIGURES)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    figures.FIGURES.extend(getattr(node, "workeroutput", {}).get("figures", []))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

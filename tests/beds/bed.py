@@ -15,6 +15,7 @@ class Bed:
     def __init__(self) -> None:
         self.slot = slots.take()
         self.cloud_seconds = 0.0
+        self._cloud_contents: set[str] = set()
         self._numbers = itertools.count(1)
         self._cloud = cloud.Cloud(self.slot)
         self._cloud_start: threading.Thread | None = None
@@ -57,6 +58,10 @@ class Bed:
     def has_cloud(self) -> bool:
         return self._cloud_start is not None and not self._cloud_start.is_alive() and self._cloud_failure is None
 
+    def left_in_cloud(self) -> list[str]:
+        """List what was not there when the cloud had started."""
+        return sorted(set(self._cloud.resources()) - self._cloud_contents) if self.has_cloud else []
+
     def close(self) -> None:
         self._proxy.shutdown()
         self._proxy.server_close()
@@ -69,5 +74,6 @@ class Bed:
             began = time.monotonic()
             self._cloud.start()
             self.cloud_seconds = time.monotonic() - began
+            self._cloud_contents = set(self._cloud.resources())
         except Exception as error:  # told to whoever asks for the cloud
             self._cloud_failure = error

@@ -20,15 +20,23 @@ GRACE_SECONDS = 5  # in which the cloud may finish what a test has ended
 TIMEOUT_SECONDS = 600  # the first test on a fresh machine waits until the beds are built
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "bed" in _fixtures(item) and not item.get_closest_marker("timeout"):
+        for name in ("bed", "cloud"):
+            if name in _fixtures(item):
+                item.add_marker(name)
+        if item.get_closest_marker("cloud"):
+            item.add_marker("bed")
+        if item.get_closest_marker("bed") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(TIMEOUT_SECONDS))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    needed = {name for item in session.items for name in _fixtures(item)}
-    if "bed" not in needed or session.config.option.collectonly or os.geteuid() != 0:
+    """Start what the tests need at once, unless several processes share them."""
+    needed = {mark for item in session.items for mark in ("bed", "cloud") if item.get_closest_marker(mark)}
+    is_shared = hasattr(session.config, "workerinput") or session.config.getoption("dist", "no") != "no"
+    if "bed" not in needed or session.config.option.collectonly or os.geteuid() != 0 or is_shared:
         return
     session.config.stash[BED] = bed = Bed()
     if "cloud" in needed:
@@ -42,13 +50,13 @@ def bed(request: pytest.FixtureRequest) -> Iterator[Bed]:
     """The bed of this run."""
     if os.geteuid() != 0:
         pytest.fail("the test beds need root; without: pytest -m 'not root'")
-    bed = request.config.stash.setdefault(BED, None) or Bed()  # some ask for it only when they run
-    request.config.stash[BED] = bed
-    before = bed.cloud.resources() if "cloud" in _requested(request) else {}
+    if BED not in request.config.stash:
+        request.config.stash[BED] = Bed()
+    bed = request.config.stash[BED]
     yield bed
-    left = bed.cloud.resources().keys() - before.keys() if before else set()
+    left = bed.left_in_cloud()
     _close(request.config)
-    assert not left, f"the tests left in the cloud: {sorted(left)}"
+    assert not left, f"the tests left in the cloud: {left}"
     afterwards = "0 servers, volumes, ports, keypairs, namespaces, mounts, loop devices, processes left"
     figures.figure("BEDS", _cloud_time(bed) + afterwards)
 
@@ -81,10 +89,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def _fixtures(item: pytest.Item) -> list[str]:
     names: list[str] = getattr(item, "fixturenames", [])
     return names
-
-
-def _requested(request: pytest.FixtureRequest) -> set[str]:
-    return {name for item in request.session.items for name in _fixtures(item)}
 
 
 def _close(config: pytest.Config) -> None:

@@ -14,6 +14,7 @@ from dbmod import demo, names
 from tests import figures
 from tests.end_to_end import tables
 
+IN_CLOUD = [pytest.mark.root, pytest.mark.cloud]
 COUNT_COLUMNS = ["Module Name", "Min Updated Date", "Max Updated Date", "Module MD5", "Current", "Count"]
 MODULE_PROPERTIES = [
     "apply_order",
@@ -104,7 +105,7 @@ class Told:
             self.exit_codes[step.name] = done.returncode
 
 
-@pytest.fixture(scope="module", params=["local", pytest.param("openstack", marks=pytest.mark.root)])
+@pytest.fixture(scope="module", params=["local", pytest.param("openstack", marks=IN_CLOUD)])
 def guide(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     """The whole guide, told once for all tests of this file; its servers are removed at the end."""
     with pytest.MonkeyPatch.context() as environment:

@@ -10,7 +10,7 @@ from dbmod.records import Cluster, Instance
 from tests.beds.cloud import Cloud
 from tests.openstack_fleet import OpenstackFleet
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.cloud]
 MEMBER = ("--instance", "flavor=15,volume=1")
 
 

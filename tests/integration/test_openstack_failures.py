@@ -12,7 +12,7 @@ from dbmod.records import Instance
 from tests.beds.cloud import Cloud
 from tests.openstack_fleet import OpenstackFleet
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.cloud]
 
 
 @pytest.fixture
