@@ -47,12 +47,18 @@ def record(tables: Tables, run: Run, told: Mapping[str, Told]) -> list[Attempt]:
     return closed
 
 
+def reached(run: Run, instance: Instance) -> Instance:
+    """Give an instance with the login that the run's command says; the ledger has it once the host has answered."""
+    said = run.options.get("logins", {}).get(instance.id, {})
+    return REPLACE(instance, provider_facts=instance.provider_facts | said)
+
+
 def _after(tables: Tables, run: Run, instance: Instance, told: Told) -> tuple[Instance, str]:
     """Give the instance as it is to be, and what changed of it."""
     if told.state != "ok":
         return instance, told.message
-    facts = fleet.checked_facts(instance, told.facts)
-    after = REPLACE(instance, **facts)
+    after = reached(run, instance)
+    after = REPLACE(after, **fleet.checked_facts(after, told.facts))
     if not run.options.get("host_keys_only"):
         after = REPLACE(after, status="ACTIVE", fault="", built_at=instance.built_at or clock.now())
     if told.cluster:
@@ -64,6 +70,7 @@ def _after(tables: Tables, run: Run, instance: Instance, told: Told) -> tuple[In
         for name in SHOWN_FACTS
         if getattr(instance, name) != getattr(after, name)
     ]
+    changes += [f"status: {instance.status} → {after.status}"] if instance.status != after.status else []
     changes += ["host keys changed"] if set(instance.host_keys) != set(after.host_keys) else []
     changes += ["cluster changed"] if instance.cluster_id != after.cluster_id else []
     if after != instance:

@@ -67,13 +67,11 @@ def plan(context: Context, request: Request, *, arguments: Sequence[str] = ()) -
     wanted = _from_inventory(request, arguments) if request.inventory else [_single(request)]
     with context.transaction("adopt") as tables:
         living = tables.find(Instance, deleted_at=None)
-        known = {one.name: _known(living, one, request) for one in wanted}
+        own = lookup.living_instances(tables, actor=context.actor)
+        known = {one.name: _known(own, one, request) for one in wanted}
         _refuse_taken(living, wanted, known, datastore=request.datastore)
-        instances = []
-        for one in wanted:
-            before = known[one.name]
-            instances.append(_renewed(before, one) if before else _new(context, request, one))
-        tables.put(*instances)
+        instances = [known[one.name] or _new(context, request, one) for one in wanted]
+        tables.put(*(one for one in instances if one.status == "BUILD"))
         run = ledger.plan(
             tables,
             verb="adopt",
@@ -88,11 +86,12 @@ def plan(context: Context, request: Request, *, arguments: Sequence[str] = ()) -
                 "restart_command": list(request.restart_command),
                 "cluster_by": request.cluster_by,
                 "accept_host_key": request.accept_host_key,
+                "logins": _logins(instances, wanted),
             },
         )
         listed = {one.id for one in instances}
         return ledger.plan_instances(tables, run, instances), [
-            one for one in living if _is_of(one, request) and one.id not in listed
+            one for one in own if _is_of(one, request) and one.id not in listed
         ]
 
 
@@ -178,16 +177,19 @@ def _known(living: Sequence[Instance], wanted: _Wanted, request: Request) -> Ins
         facts = one.provider_facts
         if one.provider != adopted.PROVIDER:
             continue
-        if request.inventory and (facts.get("inventory"), facts.get("inventory_host")) == (
-            wanted.facts["inventory"],
-            wanted.facts["inventory_host"],
-        ):
+        is_named = facts.get("inventory_host") == wanted.facts.get("inventory_host")
+        if request.inventory and is_named and _is_its_inventory(facts.get("inventory"), wanted.facts["inventory"]):
             return one
         is_there = (one.address, facts.get("ssh_port")) == (wanted.address, wanted.facts.get("ssh_port"))
         is_meant = one.port == request.port if request.port else one.name == wanted.name
         if wanted.address and not facts.get("inventory") and is_there and is_meant:
             return one
     return None
+
+
+def _is_its_inventory(before: str | int | None, now: str | int) -> bool:
+    """Tell whether an inventory is the one that a host came from, or where that one has moved to."""
+    return before == now or (before is not None and not Path(str(before)).exists())
 
 
 def _refuse_taken(
@@ -201,7 +203,7 @@ def _refuse_taken(
     if taken:
         raise errors.Refused(
             f"Other instances are called so already: {', '.join(taken[:10])}",
-            next_step="dbmod update <instance> --name renames one; another name in the inventory does it too",
+            next_step=_way_out(living, taken),
         )
     for one in known.values():
         if one and one.status == "BUILD":
@@ -212,6 +214,16 @@ def _refuse_taken(
             f"In the fleet as {others[0].datastore} already: {', '.join(one.name for one in others[:10])}",
             next_step="give a second server on a host a name of its own in the inventory, with the same ansible_host",
         )
+
+
+def _way_out(living: Sequence[Instance], taken: Sequence[str]) -> str:
+    """Say what to do about names that are taken; one of an inventory stays taken there, whatever dbmod calls it."""
+    places = [
+        one.provider_facts["inventory"] for one in living if one.provider_facts.get("inventory_host", one) in taken
+    ]
+    if places:
+        return f"adopt them from {places[0]}, where they were adopted from; or release them; or name these otherwise"
+    return "dbmod update <instance> --name renames one; another name in the inventory does it too"
 
 
 def _new(context: Context, request: Request, wanted: _Wanted) -> Instance:
@@ -242,9 +254,13 @@ def _new(context: Context, request: Request, wanted: _Wanted) -> Instance:
     )
 
 
-def _renewed(instance: Instance, wanted: _Wanted) -> Instance:
-    """Take over how the host is reached now, where the command says it again."""
-    return REPLACE(instance, provider_facts=instance.provider_facts | wanted.facts)
+def _logins(instances: Sequence[Instance], wanted: Sequence[_Wanted]) -> dict[str, dict[str, str | int]]:
+    """Give how hosts are reached now, where the command says it otherwise than the ledger: instance id → facts."""
+    return {
+        instance.id: one.facts
+        for instance, one in zip(instances, wanted, strict=True)
+        if instance.provider_facts | one.facts != instance.provider_facts
+    }
 
 
 def _is_of(instance: Instance, request: Request) -> bool:

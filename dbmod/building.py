@@ -146,6 +146,7 @@ def _checked(
     """Ask the provider; a cloud takes its time, so this is done before the ledger is held."""
     if member.volume_gb < 1:
         raise errors.BadInput("The size of a volume must be at least 1 GB.")
+    settings = msgspec.structs.replace(settings, region=member.region or settings.region)
     flavor_id, flavor = providers.check_flavor(settings, provider, member.flavor)
     wanted = providers.Wanted(
         instance_id=ids.new_id(),
@@ -157,7 +158,7 @@ def _checked(
         volume_type=member.volume_type,
         nics=member.nics,
         availability_zone=member.availability_zone,
-        region=member.region or settings.region,
+        region=settings.region,
         locality=locality,
         cluster_id=cluster_id,
     )

@@ -19,7 +19,6 @@ Connection = Any  # openstack.connection.Connection, whose package is no part of
 VERSIONS = "dbmod_versions"  # property of an image: mysql=10.11.14,redis=7.0.15
 LOGIN_USER = "os_admin_user"  # OpenStack's own property of images
 NOTHING_CONFIGURED = "defaults"  # what openstacksdk calls the cloud where there is none
-UNNAMED = "envvars"  # … and that of the OS_* variables
 CLIENT_FILE = "clouds.yaml"
 BEGIN, END = "-----BEGIN SSH HOST KEY KEYS-----", "-----END SSH HOST KEY KEYS-----"  # as cloud-init prints them
 
@@ -43,8 +42,11 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def connect(settings: Settings, *, region: str = "") -> Connection:
-    """Log in lazily: the first question does. Raises Refused, BadInput, Failed."""
-    return _connected(_chosen(settings), region, os.environ.get("OS_CLIENT_CONFIG_FILE", ""))
+    """Log in lazily: the first question does. Raises Refused, BadInput, Failed.
+
+    region  empty: the settings' region, else the cloud's own
+    """
+    return _connected(_chosen(settings), region or settings.region, os.environ.get("OS_CLIENT_CONFIG_FILE", ""))
 
 
 @functools.lru_cache(maxsize=8)
@@ -137,7 +139,11 @@ def write_client_file(settings: Settings, directory: Path) -> dict[str, str]:
     name = _chosen(settings)
     with asked("be found in its configuration"):
         known = _configuration().get_one(cloud=name).config
-    plain = {key: value for key, value in known.items() if isinstance(value, (str, int, dict)) and value != ""}
+    plain = {
+        key: value
+        for key, value in known.items()
+        if isinstance(value, (str, int, dict)) and value != "" and key != "region_name"  # each instance names its own
+    }
     path = directory / CLIENT_FILE
     durable.write_file(path, yaml.safe_dump({"clouds": {name: plain}}).encode())
     return {"OS_CLIENT_CONFIG_FILE": str(path), "OS_CLOUD": name}
@@ -222,14 +228,22 @@ def one_of(found: Sequence[Any], reference: str, *, what: str, next_step: str) -
 
 
 def regions(settings: Settings, region: str) -> str:
-    """Check a region, or give the cloud's own. Raises NotFound."""
-    connection = connect(settings)
+    """Check a region, or give the cloud's own. Raises NotFound, Refused where a choice has to be made."""
+    connection = connect(msgspec.structs.replace(settings, region=""))
     own = str(connection.config.get_region_name() or "")
-    if region in ("", own):
+    if own and region in ("", own):
         return own
     with asked("name its regions"):
         catalog = connection.session.auth.get_access(connection.session).service_catalog.catalog
     known = sorted({str(endpoint["region_id"]) for service in catalog for endpoint in service["endpoints"]})
+    if not region and len(known) == 1:
+        return known[0]
+    if not region:
+        raise errors.Refused(
+            "The cloud has several regions.",
+            details={"known": ", ".join(known)},
+            next_step="add --region, or set region",
+        )
     if region not in known:
         raise errors.NotFound(f"Region '{region}' cannot be found in the cloud.", details={"known": ", ".join(known)})
     return region

@@ -49,7 +49,7 @@ def share(settings: Settings, wanted: Shared, *, region: str = "") -> dict[str, 
     public = keypairs.public_key(settings)
     keypair = marks.shared_name(wanted.ledger, keypairs.fingerprint(public))
     group = marks.shared_name(wanted.ledger, wanted.group)
-    with _alone(settings), cloud.asked("make what instances share"):  # names are not unique there
+    with alone(settings), cloud.asked("make what instances share"):  # names are not unique there
         if not connection.compute.find_keypair(keypair):
             connection.compute.create_keypair(name=keypair, public_key=public)
         security_group = _security_group(connection, wanted)
@@ -64,7 +64,8 @@ def share(settings: Settings, wanted: Shared, *, region: str = "") -> dict[str, 
 def _security_group(connection: cloud.Connection, wanted: Shared) -> str:
     """Make a group with exactly the rules wanted. Returns its id."""
     name = marks.shared_name(wanted.ledger, wanted.datastore)
-    found = sorted(one.id for one in connection.network.security_groups(name=name))
+    project = connection.current_project_id  # an admin is told of every project's
+    found = sorted(one.id for one in connection.network.security_groups(name=name, project_id=project))
     if found:
         group_id = found[0]
     else:
@@ -111,8 +112,8 @@ def _rule_key(rule: Any) -> tuple[Any, ...]:
 
 
 @contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
-    """Let one process of this home at a time look for shared things and make them."""
+def alone(settings: Settings) -> Iterator[None]:
+    """Let one process of this home at a time look for shared things and make or remove them."""
     with (settings.home_path / LOCK).open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -133,10 +134,11 @@ def floating_address(
 
 
 def things(settings: Settings, ledger: str, *, region: str = "") -> list[Thing]:
-    """List everything that bears a ledger's mark."""
+    """List everything in the project of the login that bears a ledger's mark."""
     connection = cloud.connect(settings, region=region)
     found: list[Thing] = []
     with cloud.asked("list what it has"):
+        own = {"project_id": connection.current_project_id}  # an admin is told of every project's ports
         for kind, listed in (
             ("server", connection.compute.servers()),
             ("volume", connection.block_storage.volumes()),
@@ -145,13 +147,16 @@ def things(settings: Settings, ledger: str, *, region: str = "") -> list[Thing]:
                 owner, instance = marks.read(one.metadata)
                 if owner == ledger:
                     found.append(Thing(kind=kind, id=one.id, name=one.name, status=one.status, instance=instance))
-        for kind, listed in (("port", connection.network.ports()), ("floating address", connection.network.ips())):
+        for kind, listed in (
+            ("port", connection.network.ports(**own)),
+            ("floating address", connection.network.ips(**own)),
+        ):
             for one in listed:
                 owner, instance = marks.read(None, one.description)
                 if owner == ledger:
                     found.append(Thing(kind=kind, id=one.id, name=one.name or one.id, instance=instance))
         for kind, listed in (
-            ("security group", connection.network.security_groups()),
+            ("security group", connection.network.security_groups(**own)),
             ("server group", connection.compute.server_groups()),
             ("keypair", connection.compute.keypairs()),
         ):

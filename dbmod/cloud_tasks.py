@@ -75,8 +75,7 @@ def _host_keys(here: Context, one: Instance, arguments: Mapping[str, Any]) -> An
     accepts = bool(one.provider_facts.get("accept_host_key"))
     found: list[str] = []
     while not found:
-        if not found:
-            found = cloud.console_host_keys(here.settings, arguments["server"], region=one.region)
+        found = cloud.console_host_keys(here.settings, arguments["server"], region=one.region)
         if not found and accepts:
             found = scanned(arguments["address"])
         if not found and time.monotonic() > deadline:
@@ -169,6 +168,11 @@ def _refuse_another_project(here: Context, one: Instance) -> None:
 
 def _remove_shared(here: Context, one: Instance, _arguments: Mapping[str, Any]) -> Answer:
     """With the last instance of all, or of a cluster, remove what they shared; what somebody still uses stays."""
+    with cloud_machines.alone(here.settings):  # who makes an instance looks for them after it is in the fleet
+        return _remove_unused(here, one)
+
+
+def _remove_unused(here: Context, one: Instance) -> Answer:
     tables = here.store.snapshot()
     leaving = {
         attempt.instance_id

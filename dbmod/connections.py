@@ -17,7 +17,8 @@ ONE_SHOT = "-o ControlMaster=no -o ControlPath=none"
 SHARED = "-o ControlMaster=auto -o ControlPersist=20s"  # building a host has dozens
 # First on ssh's command line, and ssh takes the first: no configuration turns the check of the host key off.
 BY_THE_FLEET = (
-    "-o HostKeyAlias={id} -o UserKnownHostsFile={file} -o GlobalKnownHostsFile=none -o StrictHostKeyChecking=yes"
+    "-o HostKeyAlias={id} -o UserKnownHostsFile={file} -o GlobalKnownHostsFile=none -o StrictHostKeyChecking=yes "
+    "-o VerifyHostKeyDNS=no"
 )
 # A host that the fleet has no key of: by what the user's own ssh knows, or taken as it is, for this run alone.
 BY_THE_USER = "-o StrictHostKeyChecking=yes"
@@ -71,7 +72,7 @@ def _check(instance: Instance, adopting: Run | None) -> str:
 def _of(instance: Instance, settings: Settings, *, known_hosts_file: Path, ssh_args: str) -> Variables:
     known = providers.connection(instance.provider)
     if known.get("ansible_connection") != "ssh":
-        return known
+        return known | {"ansible_become": False}  # whatever an inventory of the user's in the same run says of `all`
     if any(character.isspace() or character in "\"'\\{}" for character in str(known_hosts_file)):
         raise errors.BadInput(
             f"ssh cannot be given {known_hosts_file}: there is a blank, a quote or a brace in it",

@@ -22,7 +22,6 @@ from dbmod.survey import Told
 BATCH_POLL_SECONDS = 0.25
 RETRIEVED_WEIGHT = 2  # what a host gives passes through Ansible as base64, in several copies: 6 times its size
 INTERPRETER = "ansible_python_interpreter"
-HOST_LOST = "the host was lost"
 HOST_VARIABLES = (
     "dbmod_id",
     "dbmod_host_home",
@@ -160,7 +159,7 @@ def record_instances(here: Context, run_id: str, *, status: str, hosts: Mapping[
     with here.store.transaction(holder=run_id) as tables:
         run = ledger.open_run(tables, run_id)
         claimed = [one.instance_id for one in tables.find(Attempt, run_id=run_id, batch=0)]
-        faults = {one: str(told[one]["failure"]) if one in told else HOST_LOST for one in claimed}
+        faults = {one: str(told[one]["failure"]) if one in told else adopted.LOST for one in claimed}
         facts = {one: plain(told[one]["facts"]) for one in claimed if one in told}
         fleet.record(
             tables,
@@ -272,7 +271,7 @@ def instance_report(variables: Mapping[str, Any], *, reached: bool) -> dict[str,
     """
     failure = str(variables.get("instance_failure") or "")
     if not failure and not reached:
-        failure = HOST_LOST
+        failure = adopted.LOST
     return {
         "id": plain(variables.get("dbmod_id", "")),
         "failure": plain(failure),

@@ -13,7 +13,7 @@ from dbmod.records import Module
 from dbmod.store import durable
 
 CACHE = "identity.json"
-SECRET_PARTS = ("PASSWORD", "SECRET", "TOKEN", "PASSCODE")
+SECRET_PARTS = ("PASSWORD", "SECRET", "PASSCODE")  # a token counts: who it stands for is in it alone
 CLIENT_FILES = ("clouds.yaml", "secure.yaml", "clouds-public.yaml")
 CLIENT_DIRECTORIES = (".", "~/.config/openstack", "/etc/openstack")
 
@@ -63,7 +63,7 @@ def _from_cloud(settings: Settings) -> Remembered:
 
 
 def login_digest(cloud: str, environ: Mapping[str, str]) -> str:
-    """Give a digest of how one logs in, without its secrets: the variables, and which files were last changed when."""
+    """Give a digest of how one logs in, without its passwords: the variables, and which files changed when."""
     said = {
         name: value
         for name, value in environ.items()

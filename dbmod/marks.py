@@ -21,11 +21,6 @@ def ledger_id(store: Store) -> str:
     return known.value
 
 
-def name(instance_id: str) -> str:
-    """Name an instance's server, volume and first port."""
-    return f"dbmod-{instance_id}"
-
-
 def shared_name(ledger: str, what: str) -> str:
     """Name what instances of a ledger share: what is a datastore, a cluster's id, or a key's fingerprint."""
     return f"dbmod-{ledger}-{what}"

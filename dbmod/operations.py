@@ -271,6 +271,11 @@ def needs_of(modules: Sequence[Module], settings: Settings) -> dict[str, plannin
     }
 
 
+def _way_back(instance: Instance) -> str:
+    """Say what may make an instance ACTIVE again: a restart, where its server was well before."""
+    return f"dbmod restart {instance.name}" if instance.built_at else f"dbmod show {instance.name}"
+
+
 def _ready(
     instances: Sequence[Instance], modules: Sequence[Module], *, selection: Selection, settings: Settings
 ) -> tuple[list[Instance], list[Skipped]]:
@@ -284,7 +289,7 @@ def _ready(
                 raise errors.Refused(
                     f"Instance '{instance.name}' is not ACTIVE: its status is {status}.",
                     details={"fault": instance.fault} if instance.fault else None,
-                    next_step=f"dbmod show {instance.name}",
+                    next_step=_way_back(instance),
                 )
             planning.refuse_misfits(modules, datastore=instance.datastore, datastore_version=instance.datastore_version)
             offers = providers.offers(instance.provider)

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from dbmod import connections, fleet, ids, inventory, ledger, paths, processes, vault
+from dbmod import adopted, connections, fleet, ids, inventory, ledger, paths, processes, providers, vault
 from dbmod.context import Context
 from dbmod.records import Attempt, Instance, Owner, Run
 from dbmod.store import durable
@@ -21,8 +21,7 @@ from dbmod.store import durable
 PASSED = ("HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "SSH_AUTH_SOCK", "KRB5CCNAME", "KRB5_CONFIG")
 PASSED_PREFIXES = ("DBMOD_", "LC_")
 WITHHELD = ("DBMOD_KEY", "DBMOD_PREVIOUS_KEY")  # ansible-runner writes the whole environment to disk
-IN_THE_CLOUD = ("create", "grow", "shrink", "delete")  # runs that ask a cloud
-BUILDING = ("create", "delete", "grow", "shrink")  # verbs with dozens of tasks on each host
+BUILDING = ("create", "delete", "grow", "shrink")  # verbs with dozens of tasks on each host; they may ask a cloud
 MAKER = "maker"  # the process that made the directory
 
 
@@ -37,7 +36,7 @@ def hosts_of(context: Context, run: Run) -> dict[str, Instance]:
     if run.cluster_id:
         wanted |= {member.id for member in fleet.members_of(tables, run.cluster_id)}
     host_names = inventory.host_names(living)
-    return {host_names[instance.id]: instance for instance in living if instance.id in wanted}
+    return {host_names[one.id]: adopted.reached(run, one) for one in living if one.id in wanted}
 
 
 def sweep(context: Context) -> None:
@@ -141,7 +140,9 @@ def environment(context: Context, directory: Path) -> Iterator[None]:
     kept["ANSIBLE_CONFIG"] = str(paths.content() / "ansible.cfg")
     kept["ANSIBLE_TIMEOUT"] = str(context.settings.connect_timeout_seconds)
     kept["ANSIBLE_HOST_KEY_CHECKING"] = "True"  # ansible-runner turns it off where it is not set
-    kept["ANSIBLE_LOCAL_TEMP"] = kept["ANSIBLE_REMOTE_TEMP"] = str(directory / "tmp")
+    kept["ANSIBLE_LOCAL_TEMP"] = str(directory / "tmp")
+    if _is_all_here(context, directory):  # on another machine nobody may be allowed to make a directory of this path
+        kept["ANSIBLE_REMOTE_TEMP"] = kept["ANSIBLE_LOCAL_TEMP"]
     os.environ.clear()
     os.environ.update(kept)
     try:
@@ -151,10 +152,17 @@ def environment(context: Context, directory: Path) -> Iterator[None]:
         os.environ.update(before)
 
 
+def _is_all_here(context: Context, directory: Path) -> bool:
+    """Tell whether all hosts of the run are this machine."""
+    run = context.store.snapshot().get(Run, directory.name)
+    hosts = hosts_of(context, run).values() if run else ()
+    return all(providers.connection(one.provider).get("ansible_connection") == "local" for one in hosts)
+
+
 def _cloud_environment(context: Context, directory: Path) -> dict[str, str]:
     """Give what a run that makes or removes machines in a cloud needs; its login lies in the run's own directory."""
     run = context.store.snapshot().get(Run, directory.name)
-    if run is None or run.verb not in IN_THE_CLOUD:
+    if run is None or run.verb not in BUILDING:
         return {}
     if not any(instance.provider == "openstack" for instance in hosts_of(context, run).values()):
         return {}

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
-from dbmod import errors, host_call, ledger, logins, paths, processes, run_directory
+from dbmod import errors, host_call, ledger, logins, paths, processes, run_directory, ssh_trouble
 from dbmod.context import Context
 from dbmod.failpoints import failpoint
 from dbmod.records import Attempt, Run
@@ -132,6 +132,7 @@ class _Display:
         self.is_about_instances = run.verb in ledger.CHANGING_INSTANCES
         self.last_error = ""
         self.failures: list[str] = []
+        self.sealed: set[str] = set()  # hosts of which it was told
         claimed = {one.id: self.names[host] for host, one in hosts.items()}
         self.names |= claimed  # one that is deleted has no host name any more: dbmod_record names it by its id
         progress.start(run, claimed, tables.find(Attempt, run_id=run.id))
@@ -155,6 +156,7 @@ class _Display:
         if kind == "runner_on_failed" and not data.get("ignore_errors"):
             self.last_error = f"{data.get('task')}: {result.get('msg', '')}"
             self.failures.append(self.last_error)
+            self._tell_sealed(host, str(result.get("msg", "")))
         if action == "dbmod_gate" and kind == "runner_on_ok" and not result.get("stop"):
             self.progress.batch(
                 int(result["batch"]), self.batches, [self.names.get(one, one) for one in result["hosts"]]
@@ -168,6 +170,12 @@ class _Display:
                 )
         elif kind in ("runner_on_start", "runner_on_ok") and self.is_about_instances and action not in QUIET:
             self.progress.step(host, str(data.get("task", "")), done=kind == "runner_on_ok")
+
+    def _tell_sealed(self, host: str, said: str) -> None:
+        """Name a cause that no door sees: a task whose connection cannot be prepared ends before its plugin begins."""
+        if ssh_trouble.is_sealed(said) and host not in self.sealed:
+            self.sealed.add(host)
+            self.progress.note(f"{host}: {ssh_trouble.explain(said, name=host)}")
 
 
 class _Stop:
@@ -273,7 +281,8 @@ def _run_playbook(
     if result.rc == 0 or display.failures:
         return ""
     ended = "was killed" if result.rc is None else f"ended with {result.rc}"
-    return display.last_error or f"ansible-playbook {ended}"
+    said = display.last_error or f"ansible-playbook {ended}"
+    return ssh_trouble.explain(said, name="") if ssh_trouble.is_sealed(said) else said
 
 
 def _close(context: Context, run: Run, trouble: str) -> Run:

@@ -7,6 +7,7 @@ import re
 
 CHECK_KEY = "after you made sure that it is the right host: dbmod update {name} --accept-host-key"
 FIRST_KEY = "put it into your known_hosts, as `ssh` to the host does, or adopt with --accept-host-key"
+SEALED = r"undecryptable variable|no vault secrets"
 # The first that matches counts: ssh says several things about one failure.
 CAUSES: tuple[tuple[str, str, str], ...] = (
     (
@@ -63,6 +64,11 @@ CAUSES: tuple[tuple[str, str, str], ...] = (
         "install python3, or set ansible_python_interpreter",
     ),
     (
+        SEALED,
+        "something encrypted in its inventory cannot be opened",
+        "give the vault's password with --vault-id, or let vault_ids name its file",
+    ),
+    (
         r"Connection (?:closed|reset|to .* closed)|from remote host|Broken pipe|kex_exchange_identification",
         "the connection was cut",
         "try again; the host's own log of ssh says more",
@@ -100,6 +106,11 @@ def explain_cut(said: str, *, name: str) -> str:
 def was_cut(said: str) -> bool:
     """Tell whether a connection broke after the login: then what was sent may have arrived."""
     return CUT.search(said) is not None
+
+
+def is_sealed(said: str) -> bool:
+    """Tell whether Ansible could not open what is encrypted in an inventory: then nothing began on the host."""
+    return re.search(SEALED, said, re.IGNORECASE) is not None
 
 
 def is_known(said: str) -> bool:

@@ -70,7 +70,9 @@ def _cluster(run: Run, template: survey.Template) -> str:
     if not variable:
         return ""
     value = template(variable)
-    if value is None or not isinstance(value, str | int) or not names.is_valid_name(str(value)):
+    if value is None:
+        raise errors.BadInput(f"it has no variable {variable}", next_step="set it, or adopt it without --cluster-by")
+    if not isinstance(value, str | int) or not names.is_valid_name(str(value)):
         raise errors.BadInput(f"its variable {variable} names no cluster: {str(value)[:80]!r}")
     return str(value)
 

@@ -26,6 +26,13 @@ def figure() -> Callable[[str, str], None]:
     return figures.figure
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.name.startswith("test_local_"):
+            item.add_marker("patient")
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Hand figures on to the process that prints them, where several share the tests."""
     if hasattr(session.config, "workeroutput"):

@@ -86,7 +86,8 @@ def adopt(
     output.note(carry.summary(outcome))
     _prune(context, gone, prune=prune, yes=yes)
     _explain_early_end(outcome)
-    return outcome.exit_code or _record_baseline(context, outcome, baseline, display)
+    recorded = _record_baseline(context, outcome, baseline, display)  # on those that were adopted, whoever else failed
+    return outcome.exit_code or recorded
 
 
 @options.command("release", example="dbmod release db-7 --yes\ndbmod release --cluster shop --yes")

@@ -26,7 +26,6 @@ GIB = 1 << 30
 UNIT = re.compile(r"^/system\.slice/(?:[^/]+\.slice/)*([A-Za-z0-9@:_.\\-]+\.service)$")
 SPOKEN_PORT = re.compile(r"(?:^|\s)(?:--port[= ]|-p ?)(\d{1,5})(?=\s|$)")
 TITLE_PORT = re.compile(r"-server \S*:(\d{1,5})(?=\s|$)")  # redis-server 127.0.0.1:6379 [cluster]
-ANY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104  (read, not bound to)
 
 Listener = Tuple[str, int]  # address, port
 

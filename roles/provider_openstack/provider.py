@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from dbmod import cloud, datastores, errors, keypairs, marks, names, store
 from dbmod.config import Flavor, Settings
 from dbmod.providers import Place, Wanted
@@ -16,16 +18,17 @@ HOME = "/var/lib/dbmod"  # where the machine keeps contents and results
 
 def flavors(settings: Settings) -> Mapping[str, Flavor]:
     """Give the cloud's flavors."""
-    return cloud.flavors(settings)
+    return cloud.flavors(_in_region(settings, settings.region))
 
 
 def versions(settings: Settings, datastore: str) -> list[str]:
     """Give what the cloud's images have, by their property dbmod_versions."""
-    return cloud.versions(settings, datastore)
+    return cloud.versions(_in_region(settings, settings.region), datastore)
 
 
 def check(settings: Settings, wanted: Wanted) -> Mapping[str, str | int]:
     """Find image, networks and volume type, and refuse names that are not there; quota and room the cloud judges."""
+    settings = _in_region(settings, wanted.region)
     image = cloud.image_of(settings, wanted.datastore, wanted.datastore_version)
     facts: dict[str, str | int] = {
         "image": image.id,
@@ -35,7 +38,7 @@ def check(settings: Settings, wanted: Wanted) -> Mapping[str, str | int]:
         "directory": DIRECTORY,
         "project": cloud.project(settings),
         "ledger": marks.ledger_id(store.open(settings)),
-        "region": cloud.regions(settings, wanted.region),
+        "region": settings.region,
         "networks": cloud.networks(settings, wanted.nics),
         "timeout_seconds": settings.openstack_timeout_seconds,
     }
@@ -56,6 +59,11 @@ def place(settings: Settings, wanted: Wanted, living: Sequence[Instance]) -> Pla
     """Each instance has a machine of its own, so its port is the usual one."""
     del settings, living
     return Place(port=datastores.describe(wanted.datastore).port)
+
+
+def _in_region(settings: Settings, region: str) -> Settings:
+    """Give the settings with the region that is asked for, as each has images, flavors and networks of its own."""
+    return msgspec.structs.replace(settings, region=cloud.regions(settings, region))
 
 
 def _refuse_what_is_no_variable(facts: Mapping[str, Any]) -> None:

@@ -28,8 +28,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(name)
         if item.get_closest_marker("cloud"):
             item.add_marker("bed")
-        if item.get_closest_marker("bed") and not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(TIMEOUT_SECONDS))
+        if item.get_closest_marker("bed"):
+            item.add_marker("patient")
+            if not item.get_closest_marker("timeout"):
+                item.add_marker(pytest.mark.timeout(TIMEOUT_SECONDS))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -7,7 +7,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from dbmod import adopted, adoption, connections, errors, fleet, inventory, ledger, operations, user_inventory
+from dbmod import (
+    adopted,
+    adoption,
+    connections,
+    errors,
+    fleet,
+    inventory,
+    ledger,
+    operations,
+    run_directory,
+    user_inventory,
+)
 from dbmod.adoption import Request
 from dbmod.context import Context
 from dbmod.operations import Selection
@@ -104,6 +115,30 @@ def test_known_host_stays_as_it_is_when_it_fails(here: Context) -> None:
     assert living(here) == [before]
 
 
+def test_another_login_counts_once_the_host_has_answered(here: Context) -> None:
+    before = adopt(here)
+    run, _ = adoption.plan(here, asked(user="root", become=False))
+    [reached] = run_directory.hosts_of(here, run).values()
+    assert (reached.provider_facts["user"], reached.provider_facts["become"]) == ("root", 0)
+    record(here, run, told(before, state="unreachable", message="the login was refused"))
+    assert living(here) == [before]
+    after = adopt(here, asked(user="root", become=False))
+    assert (after.provider_facts["user"], after.provider_facts["listens_on"]) == ("root", "127.0.0.1")
+
+
+def test_inventory_that_moved_names_the_same_hosts_and_a_copy_does_not(here: Context, tmp_path: Path) -> None:
+    first, second, copy = (tmp_path / name for name in ("first.ini", "second.ini", "copy.ini"))
+    first.write_text("[db]\ndb-7 ansible_host=10.0.0.7\n")
+    before = adopt(here, Request(datastore="redis", inventory=first, group="db"))
+    first.rename(second)
+    copy.write_bytes(second.read_bytes())
+    after = adopt(here, Request(datastore="redis", inventory=second, group="db"))
+    assert (after.id, after.provider_facts["inventory"]) == (before.id, str(second))
+    with pytest.raises(errors.Refused, match="Other instances are called so already: db-7") as refused:
+        adoption.plan(here, Request(datastore="redis", inventory=copy, group="db"))
+    assert f"adopt them from {second}" in str(refused.value.next_step)
+
+
 def test_adopting_again_says_what_changed(here: Context) -> None:
     before = adopt(here)
     run, _ = adoption.plan(here, ONE)
@@ -114,6 +149,22 @@ def test_adopting_again_says_what_changed(here: Context) -> None:
     [changed] = record(here, run, told(before, facts=newer))
     assert changed.message == "datastore_version: 7.0.15 → 7.2.4; host keys changed"
     assert living(here)[0].updated_at > before.updated_at
+
+
+def test_adopting_again_makes_one_that_failed_active_and_says_so(here: Context, put: Put) -> None:
+    before = adopt(here)
+    put(msgspec.structs.replace(before, status="ERROR", fault="it did not restart"))
+    run, _ = adoption.plan(here, ONE)
+    [closed] = record(here, run, told(before))
+    [after] = living(here)
+    assert (closed.message, after.status, after.fault) == ("status: ERROR → ACTIVE", "ACTIVE", "")
+
+
+def test_host_of_another_tenant_is_not_taken_over(here: Context) -> None:
+    before = adopt(here)
+    with pytest.raises(errors.Refused, match="called so already: db-7"):
+        adoption.plan(builders.as_actor(here, builders.STRANGER), ONE)
+    assert living(here) == [before]
 
 
 def test_two_servers_on_one_host_are_two_instances(here: Context) -> None:
@@ -226,6 +277,12 @@ def test_words_of_a_limit_that_name_no_instance_are_groups(here: Context, put: P
     assert chosen("db-*") == ["db-1", "db-2"]
     assert chosen("nosuch") == []
     assert set(asked_for) == {("/i.yml", "shop"), ("/i.yml", "old"), ("/i.yml", "nosuch")}
+
+
+def test_servers_of_this_machine_never_use_sudo_that_an_inventory_asks_of_all_its_hosts(here: Context) -> None:
+    local = builders.instance()
+    told = connections.variables([local], here.settings, known_hosts_file=Path("/run/known_hosts"))
+    assert (told[local.id]["ansible_connection"], told[local.id]["ansible_become"]) == ("local", False)
 
 
 def test_ssh_checks_the_fleet_s_keys_but_for_hosts_that_it_meets(here: Context) -> None:

@@ -64,8 +64,9 @@ def test_expired_token_is_no_answer(quick_settings: Settings, monkeypatch: pytes
         identity.current(settings)
 
 
-def test_digest_of_a_login_holds_no_secret() -> None:
-    one = identity.login_digest("a", {"OS_USERNAME": "me", "OS_PASSWORD": "one", "OS_TOKEN": "x"})
+def test_digest_of_a_login_holds_no_password_and_tells_tokens_apart() -> None:
+    one = identity.login_digest("a", {"OS_USERNAME": "me", "OS_PASSWORD": "one"})
     assert one == identity.login_digest("a", {"OS_USERNAME": "me", "OS_PASSWORD": "two"})
     assert one != identity.login_digest("a", {"OS_USERNAME": "you"})
     assert one != identity.login_digest("b", {"OS_USERNAME": "me"})
+    assert identity.login_digest("a", {"OS_TOKEN": "x"}) != identity.login_digest("a", {"OS_TOKEN": "y"})

@@ -100,6 +100,7 @@ def test_an_instance_that_is_not_active_is_refused_with_its_status(fleet: Fleet,
         operations.plan_apply(fleet.here, one(), ["mymod"])
     assert refusal.value.what == f"Instance 'db-1' is not ACTIVE: its status is {status}."
     assert refusal.value.details == {"fault": "it broke"}
+    assert refusal.value.next_step == "dbmod restart db-1"
     planned = operations.plan_apply(fleet.here, Selection(limit="db-*"), ["mymod"])
     assert fleet.hosts(planned) == ["db-2 db-3"]
     assert [(skipped.instance, skipped.why) for skipped in planned.skipped] == [("db-1", refusal.value.what)]

@@ -1,5 +1,6 @@
 """What the runner does around ansible-runner: directories, contents that cannot be read, who may carry a run out."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -43,6 +44,20 @@ def test_a_directory_is_swept_when_its_run_has_ended_and_its_maker_is_gone(here:
     maker.write_bytes(msgspec.json.encode(builders.dead_owner()))
     run_directory.sweep(here)
     assert not directory.exists()
+
+
+@pytest.mark.parametrize(("provider", "is_ours"), [("local", True), ("ssh", False)])
+def test_run_leaves_the_temporary_directory_of_other_machines_to_them(
+    here: Context, put: Put, provider: str, is_ours: bool
+) -> None:
+    put(builders.instance(provider=provider), builders.module())
+    run = operations.plan_apply(here, Selection(instance="myinst"), ["mymod"]).run
+    assert run
+    directory = here.settings.home_path / "runs" / run.id
+    directory.mkdir(parents=True)
+    with run_directory.environment(here, directory):
+        assert os.environ["ANSIBLE_LOCAL_TEMP"] == str(directory / "tmp")
+        assert (os.environ.get("ANSIBLE_REMOTE_TEMP") == str(directory / "tmp")) is is_ours
 
 
 def test_contents_that_cannot_be_read_are_refused_before_any_host_is_touched(

@@ -21,6 +21,10 @@ CASES = [
     ("ada is not in the sudoers file.", "sudo does not allow it"),
     ("Timeout (12s) waiting for privilege escalation prompt: ", "sudo gave no answer"),
     ("/bin/sh: 1: /usr/bin/python3: not found", "there is no Python there"),
+    (
+        "Task failed: Error processing keyword 'become_pass': Error rendering template: no vault secrets found.",
+        "something encrypted in its inventory cannot be opened",
+    ),
 ]
 
 
