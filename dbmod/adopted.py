@@ -24,6 +24,7 @@ def record(tables: Tables, run: Run, told: Mapping[str, Told]) -> list[Attempt]:
     """
     now = clock.now()
     closed = []
+    servers = {_server(one): one for one in tables.find(Instance, provider=PROVIDER, status="ACTIVE", deleted_at=None)}
     for claim in tables.find(Attempt, run_id=run.id, batch=0):
         instance = tables.get(Instance, claim.instance_id)
         if instance is None or claim.state != "planned":
@@ -31,10 +32,13 @@ def record(tables: Tables, run: Run, told: Mapping[str, Told]) -> list[Attempt]:
         one = told.get(instance.id) or Told(instance=instance.id, state="unreachable", message=LOST)
         try:
             after, message = _after(tables, run, instance, one)
+            if one.state == "ok":
+                _refuse_twice(after, servers)
         except errors.DbmodError as refusal:
             one = REPLACE(one, state="error", message=refusal.what)
         if one.state == "ok":
             tables.put(after)
+            servers[_server(after)] = after
             done = REPLACE(claim, state="ok", status="OK", message=message, changed=after != instance, ended_at=now)
         else:
             if instance.status == "BUILD":
@@ -45,6 +49,18 @@ def record(tables: Tables, run: Run, told: Mapping[str, Told]) -> list[Attempt]:
         closed.append(done)
     close_empty_clusters(tables)
     return closed
+
+
+def _server(instance: Instance) -> tuple[frozenset[str], str | None, int | None]:
+    """Tell servers apart: the host's keys and address, and the port."""
+    return frozenset(instance.host_keys), instance.address, instance.port
+
+
+def _refuse_twice(after: Instance, servers: Mapping[tuple[frozenset[str], str | None, int | None], Instance]) -> None:
+    """Refuse a server that is in the fleet under another name: it would be restarted and counted twice."""
+    there = servers.get(_server(after))
+    if there and there.id != after.id:
+        raise errors.Refused(f"this server is in the fleet already, as {there.name}")
 
 
 def reached(run: Run, instance: Instance) -> Instance:

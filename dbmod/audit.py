@@ -5,9 +5,8 @@ from typing import Literal
 
 import msgspec
 
-from dbmod import cloud, cloud_machines, ledger, marks
+from dbmod import cloud, cloud_machines, errors, ledger, marks
 from dbmod.cloud_machines import Thing
-from dbmod.config import Settings
 from dbmod.context import Context
 from dbmod.records import Attempt, Instance, Run
 from dbmod.store.interface import Tables
@@ -100,12 +99,19 @@ def _missing(
     return [Finding(kind="instance", id=instance.id, name=instance.name, finding=text, region=region)]
 
 
-def clean(settings: Settings, findings: Sequence[Finding]) -> list[str]:
-    """Remove what is in the cloud and nobody's. Returns what is left and why, a sentence each."""
+def clean(context: Context, findings: Sequence[Finding]) -> list[str]:
+    """Remove what is in the cloud and nobody's. Returns what is left and why, a sentence each.
+
+    Raises  Refused for a tenant: what bears the ledger's mark may be another's
+    """
+    if not context.actor.admin:
+        raise errors.Refused("You must be admin to remove what is in the cloud and not in the fleet.")
+    with context.transaction("audit") as tables:
+        ledger.note(tables, "audit", actor=context.actor.name, reason=context.reason)
     left = []
     for region in sorted({one.region for one in findings}):
         unwanted = [one.thing for one in removable(findings) if one.thing and one.region == region]
-        left += cloud_machines.remove(settings, unwanted, region=region)
+        left += cloud_machines.remove(context.settings, unwanted, region=region)
     return left
 
 

@@ -107,6 +107,7 @@ def plan_cluster_create(context: Context, request: NewCluster) -> tuple[Cluster,
     )
     news = _checked_members(context.settings, cluster, request.members)
     cluster = msgspec.structs.replace(cluster, region=_region(news[0]))
+    _refuse_regions(cluster, news)
     with context.transaction("cluster-create") as tables:
         tables.put(cluster)
         run = _plan_members(tables, context, cluster, news, verb="create")
@@ -119,6 +120,7 @@ def plan_cluster_grow(context: Context, reference: str, members: Sequence[Member
         raise errors.BadInput("No --instance was given.", next_step="dbmod cluster-grow --help")
     there = fleet.idle_cluster(context.store.snapshot(), context, reference)
     news = _checked_members(context.settings, there, members)
+    _refuse_regions(there, news)
     with context.transaction("cluster-grow") as tables:
         cluster = fleet.idle_cluster(tables, context, there.id)
         return cluster, _plan_members(tables, context, cluster, news, verb="grow")
@@ -131,6 +133,13 @@ class _New(msgspec.Struct, frozen=True, kw_only=True):
     provider: str
     found: Mapping[str, str | int]
     modules: tuple[str, ...]
+
+
+def _refuse_regions(cluster: Cluster, news: Sequence[_New]) -> None:
+    """A cluster's security group and server group are in one region, and so are its members."""
+    strange = sorted({_region(new) for new in news} - {cluster.region})
+    if strange:
+        raise errors.Refused(f"All members of a cluster are in one region: {cluster.region}, not {', '.join(strange)}")
 
 
 def _checked(

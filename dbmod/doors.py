@@ -11,7 +11,20 @@ from typing import Any
 
 import msgspec
 
-from dbmod import adopted, config, errors, fleet, identity, inventory, ledger, planning, processes, store
+from dbmod import (
+    adopted,
+    config,
+    errors,
+    fleet,
+    identity,
+    inventory,
+    ledger,
+    planning,
+    processes,
+    ssh_trouble,
+    store,
+    transport,
+)
 from dbmod.context import Context
 from dbmod.evidence import Outcome
 from dbmod.failpoints import failpoint
@@ -262,6 +275,16 @@ def plain_host(variables: Mapping[str, Any], template: Callable[[Any], Any] = pl
     """
     known = {key: plain(variables[key]) for key in HOST_VARIABLES if key in variables}
     return known | ({INTERPRETER: plain(template(variables[INTERPRETER]))} if INTERPRETER in variables else {})
+
+
+def module_report(variables: Mapping[str, Any], host: str) -> Any:
+    """Give what dbmod_apply left in a host's variables; where it could not even begin, an outcome that says why."""
+    found = variables.get("__batch_outcome")
+    if not isinstance(found, Mapping) or "outcome" in found or not found.get("failed"):
+        return found
+    reason = ssh_trouble.explain(plain(str(found.get("msg", ""))), name=host)
+    silence = transport.Answer(started=False, finished=False, results=())
+    return {"outcome": msgspec.to_builtins(Outcome(instance=str(variables["dbmod_id"]), answer=silence, reason=reason))}
 
 
 def instance_report(variables: Mapping[str, Any], *, reached: bool) -> dict[str, Any]:

@@ -157,6 +157,8 @@ class _Display:
             self.last_error = f"{data.get('task')}: {result.get('msg', '')}"
             self.failures.append(self.last_error)
             self._tell_sealed(host, str(result.get("msg", "")))
+        if kind == "runner_on_unreachable":
+            self.last_error = f"{data.get('task')}: {result.get('msg', '')}"
         if action == "dbmod_gate" and kind == "runner_on_ok" and not result.get("stop"):
             self.progress.batch(
                 int(result["batch"]), self.batches, [self.names.get(one, one) for one in result["hosts"]]

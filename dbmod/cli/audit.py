@@ -13,7 +13,7 @@ FOUND = ("Kind", "ID", "Name", "Finding")
 @click.option("--clean", is_flag=True, help="Remove what is in the cloud, bears this ledger's mark and is nobody's.")
 @options.confirmed
 @options.shown(*FOUND)
-@options.reads
+@options.changes
 def compare(context: Context, *, clean: bool, yes: bool, view: output.View) -> int:
     """Find what is in the cloud and not in the fleet, and the reverse; the exit code is 1 where there is any."""
     found = audit.audit(context)
@@ -22,7 +22,7 @@ def compare(context: Context, *, clean: bool, yes: bool, view: output.View) -> i
     if not clean or not removable:
         return errors.Failed.exit_code if found else 0
     ask.confirm(f"Removing {len(removable)} things from the cloud", "remove", yes=yes)
-    left = audit.clean(context.settings, removable)
+    left = audit.clean(context, removable)
     for sentence in left:
         output.error([sentence])
     output.note(f"{len(removable) - len(left)} of {len(removable)} are removed.")

@@ -35,7 +35,8 @@ def open_home(home: str, make: bool) -> Optional[int]:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise Unusable("%s cannot be used (%s)" % (home, error.strerror)) from None
+        following = "; next: log in with become, or as root" if error.errno == errno.EACCES else ""
+        raise Unusable("%s cannot be used (%s)%s" % (home, error.strerror, following)) from None
 
 
 def enter(parent: int, name: str, make: bool) -> Optional[int]:

@@ -324,13 +324,38 @@ def test_sudo_passwords_come_from_the_terminal_a_file_or_a_vault(ssh_hosts: Host
     assert held == []
 
 
+def test_host_whose_variables_cannot_be_read_stops_nobody(adopted: Site, fleet: Fleet) -> None:
+    """Its batch comes in the middle, and it is the first host of it: what is done once for all is done all the same."""
+    watch(adopted, *fleet.hosts[:3])
+    adopted.well("module-apply", "--all", "--module", "mymod")
+    variables = adopted.directory / "host_vars"
+    variables.mkdir()
+    second = sorted(fleet.hosts[:3], key=lambda host: host.name)[1]
+    sealed = "ansible_become_password: !vault |\n  $ANSIBLE_VAULT;1.1;AES256\n  3336\n"
+    (variables / f"{second.name}.yml").write_text(sealed)
+    done = adopted.dbmod("module-reapply", "mymod", "--force", "--batch_size", "1", "--delay", "0", "-f", "json")
+    assert done.code == 1
+    states = {row["Instance"]: row["Status"] for row in done.json()}
+    assert states.pop(second.name) == "UNREACHABLE"
+    assert list(states.values()) == ["OK", "OK"]
+    assert "something encrypted in its inventory cannot be opened; next: give the vault's password" in done.out
+
+
+def test_server_is_adopted_under_one_name_only(adopted: Site, fleet: Fleet) -> None:
+    host = fleet.hosts[0]
+    login = ("--user", "debian", "--private-key", str(host.key_file), "--accept-host-key", "--quiet")
+    again = adopted.dbmod("adopt", "again", "--host", host.address, "--datastore", "redis", *login)
+    assert (again.code, f"this server is in the fleet already, as {host.name}" in again.out) == (1, True)
+    assert adopted.find(Instance, name="again", deleted_at=None) == []
+
+
 def test_restart_is_the_instance_s_own_command_and_tells_what_it_said(site: Site, fleet: Fleet) -> None:
     host = fleet.hosts[2]
     path = fleet.inventory(site.directory / "hosts.yml", host, dbmod_restart_command="systemctl restart nosuch.service")
     assert adopt(site, path).code == 0
     ended = site.dbmod("restart", host.name)
     assert (ended.code, "Unit nosuch.service not found" in ended.err) == (1, True), ended.said
-    assert site.instance(host.name).status == "ERROR"
+    assert site.instance(host.name).status == "ACTIVE"  # its server was up all the time
     bad = adopt(site, fleet.inventory(path, host, dbmod_restart_command="systemctl restart x; reboot"), "-f", "json")
     assert (bad.code, "which dbmod does not pass on" in rows(bad)[host.name]["Message"]) == (1, True)
     fleet.inventory(path, host)
