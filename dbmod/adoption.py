@@ -26,6 +26,7 @@ from dbmod.context import Context
 from dbmod.records import Instance, Run
 
 SSH_PORT = 22
+DEFAULTS: dict[str, str | int] = {"become": 1}  # of a host that no inventory describes
 REPLACE = msgspec.structs.replace
 
 
@@ -41,7 +42,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     ssh_port: int = SSH_PORT
     user: str = ""
     private_key: str = ""
-    become: bool = True
+    become: bool | None = None  # None: as before, and by sudo where the host is new
     port: int = 0  # 0: the only one that the datastore listens on there
     restart_command: tuple[str, ...] = ()
     accept_host_key: bool = False
@@ -160,7 +161,9 @@ def _single(request: Request) -> _Wanted:
     for what, text in (("--host", request.host.replace(":", "")), ("--user", request.user or "x")):
         if not names.is_plain(text):
             raise errors.BadInput(f"{what} {text!r} is not plain.", next_step="use letters, digits, `.`, `_` and `-`")
-    facts: dict[str, str | int] = {"ssh_port": request.ssh_port, "become": int(request.become)}
+    facts: dict[str, str | int] = {"ssh_port": request.ssh_port}
+    if request.become is not None:
+        facts["become"] = int(request.become)
     if request.user:
         facts["user"] = request.user
     if request.private_key:
@@ -250,7 +253,7 @@ def _new(context: Context, request: Request, wanted: _Wanted) -> Instance:
         volume_id=None,
         created_at=now,
         updated_at=now,
-        provider_facts=wanted.facts,
+        provider_facts=wanted.facts if request.inventory else {**DEFAULTS, **wanted.facts},
     )
 
 

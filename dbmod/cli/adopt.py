@@ -37,7 +37,7 @@ ADOPTED = ("Name", "Address", "Datastore", "Version", "Port", "Restart Command",
 @click.option("--ssh-port", type=click.IntRange(1, 65535), default=22, show_default=True, help="Of that one host.")
 @click.option("--user", default="", help="Whom to log in as there.  [default: as ssh chooses]")
 @click.option("--private-key", default="", metavar="FILE", help="With which key.  [default: ssh_private_key]")
-@click.option("--become/--no-become", default=True, show_default=True, help="Use sudo there.")
+@click.option("--become/--no-become", default=None, help="Use sudo there.  [default: as before; --become when new]")
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),

@@ -124,6 +124,7 @@ def test_another_login_counts_once_the_host_has_answered(here: Context) -> None:
     assert living(here) == [before]
     after = adopt(here, asked(user="root", become=False))
     assert (after.provider_facts["user"], after.provider_facts["listens_on"]) == ("root", "127.0.0.1")
+    assert adopt(here, asked(user="root")).provider_facts["become"] == 0  # what is not said again stays
 
 
 def test_inventory_that_moved_names_the_same_hosts_and_a_copy_does_not(here: Context, tmp_path: Path) -> None:
