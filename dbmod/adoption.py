@@ -18,6 +18,7 @@ from dbmod import (
     ledger,
     lookup,
     names,
+    paths,
     planning,
     survey,
     user_inventory,
@@ -134,8 +135,8 @@ def release(context: Context, instances: Sequence[Instance]) -> None:
 
 def _from_inventory(request: Request, arguments: Sequence[str]) -> list[_Wanted]:
     assert request.inventory is not None  # noqa: S101  (the caller's question)
-    path = request.inventory.expanduser().absolute()
-    if not path.exists():
+    path = paths.named(str(request.inventory))
+    if not paths.is_there(path):
         raise errors.BadInput(f"There is no inventory {path}.")
     if any(character in str(path) for character in "{}\n\\"):
         raise errors.BadInput(f"The inventory's path {str(path)!r} holds braces, backslashes or line breaks.")
@@ -167,8 +168,8 @@ def _single(request: Request) -> _Wanted:
     if request.user:
         facts["user"] = request.user
     if request.private_key:
-        path = Path(request.private_key).expanduser().absolute()
-        if not path.is_file() or any(character in str(path) for character in '{}\n"\\'):
+        path = paths.named(request.private_key)
+        if not paths.is_there(path) or any(character in str(path) for character in '{}\n"\\'):
             raise errors.BadInput(f"There is no private key {path}.")
         facts["private_key"] = str(path)
     return _Wanted(name=request.name, address=request.host, facts=facts)
@@ -192,7 +193,7 @@ def _known(living: Sequence[Instance], wanted: _Wanted, request: Request) -> Ins
 
 def _is_its_inventory(before: str | int | None, now: str | int) -> bool:
     """Tell whether an inventory is the one that a host came from, or where that one has moved to."""
-    return before == now or (before is not None and not Path(str(before)).exists())
+    return before == now or (before is not None and not paths.is_there(Path(str(before))))
 
 
 def _refuse_taken(
@@ -269,7 +270,7 @@ def _logins(instances: Sequence[Instance], wanted: Sequence[_Wanted]) -> dict[st
 def _is_of(instance: Instance, request: Request) -> bool:
     """Tell whether an instance was adopted from the request's group of hosts."""
     facts = instance.provider_facts
-    place = str(request.inventory.expanduser().absolute()) if request.inventory else None
+    place = str(paths.named(str(request.inventory))) if request.inventory else None
     same = (facts.get("inventory"), facts.get("group"), instance.datastore) == (place, request.group, request.datastore)
     return place is not None and instance.provider == adopted.PROVIDER and same
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dbmod import errors, keypairs, names, providers
+from dbmod import errors, keypairs, names, paths, providers
 from dbmod.config import Settings
 from dbmod.records import Instance, Run
 
@@ -117,7 +117,7 @@ def inventories(instances: Iterable[Instance]) -> list[str]:
     """List the user's own inventories that these instances were adopted from. Raises BadInput where one is gone."""
     found = list(dict.fromkeys(str(one.provider_facts["inventory"]) for one in instances if _is_from_inventory(one)))
     for path in found:
-        if not Path(path).exists():
+        if not paths.is_there(Path(path)):
             raise errors.BadInput(
                 f"The inventory {path} is gone, which says how its hosts are reached.",
                 next_step="put it back, or adopt its hosts again from where it is now: dbmod adopt --inventory FILE …",

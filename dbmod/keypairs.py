@@ -7,7 +7,7 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
-from dbmod import errors
+from dbmod import errors, paths
 from dbmod.config import Settings
 from dbmod.store import durable
 
@@ -21,7 +21,7 @@ def own_private_key(settings: Settings) -> Path:
 
 def private_key(settings: Settings) -> Path:
     """Give the key that reaches the machines dbmod makes: the configured one, else its own."""
-    return Path(settings.ssh_private_key).expanduser() if settings.ssh_private_key else own_private_key(settings)
+    return paths.named(settings.ssh_private_key) if settings.ssh_private_key else own_private_key(settings)
 
 
 def public_key(settings: Settings) -> str:

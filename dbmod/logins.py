@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from dbmod import errors
+from dbmod import errors, paths
 from dbmod.config import Settings
 
 PROMPT = "prompt"
@@ -37,8 +37,8 @@ def read_vault_id(text: str) -> tuple[str, str]:
         raise errors.BadInput(f"--vault-id {text!r} has no source.", next_step="--vault-id prod@prompt or prod@FILE")
     if source == PROMPT:
         return label, source
-    path = Path(source).expanduser().absolute()
-    if not path.is_file():
+    path = paths.named(source)
+    if not paths.is_there(path):
         raise errors.BadInput(f"--vault-id {text!r}: there is no file {path}.")
     return label, str(path)
 
@@ -53,8 +53,8 @@ def arguments(login: Login, settings: Settings, directory: Path) -> list[str]:
     if login.become_password:
         found += ["--become-password-file", str(_written(directory / "become_password", login.become_password))]
     elif settings.become_password_file:
-        path = Path(settings.become_password_file).expanduser().absolute()
-        if not path.is_file():
+        path = paths.named(settings.become_password_file)
+        if not paths.is_there(path):
             raise errors.BadInput(f"There is no file {path}.", next_step="set become_password_file to the one there is")
         found += ["--become-password-file", str(path)]
     for number, vault in enumerate(login.vaults):

@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import os
 from pathlib import Path
 from types import ModuleType
 
@@ -29,6 +30,16 @@ def drop_ins(kind: str) -> list[str]:
     """List the names of the drop-in roles of a kind; the directory is the registry."""
     prefix = f"{kind}_"
     return sorted(path.name.removeprefix(prefix) for path in (content() / "roles").glob(f"{prefix}*") if path.is_dir())
+
+
+def named(text: str) -> Path:
+    """Give the absolute path that a user named; never an error, whatever the text is."""
+    return Path(os.path.abspath(os.path.expanduser(text)))  # noqa: PTH100, PTH111  (pathlib's raises for ~nobody)
+
+
+def is_there(path: Path) -> bool:
+    """Tell whether a file or directory is there, as far as we may look; a name that no file can have is not."""
+    return os.path.exists(path)  # noqa: PTH110  (pathlib's raises for a name that is too long)
 
 
 @functools.cache

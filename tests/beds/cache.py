@@ -72,6 +72,7 @@ def _run_script(script: Path, directory: Path) -> None:
 @contextmanager
 def _locked(kind: str) -> Iterator[None]:
     """Let one process of this machine build at a time."""
+    CACHE.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(CACHE / f"{kind}.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -54,3 +54,9 @@ def test_vault_ids_are_read_as_ansible_reads_them(tmp_path: Path) -> None:
     for text in ("prod@", "prod@/gone"):
         with pytest.raises(errors.BadInput):
             logins.read_vault_id(text)
+
+
+@pytest.mark.parametrize("text", ["prod@" + "x" * 5000, "prod@~nobody-is-called-so/x", "prod@/nowhere"])
+def test_source_that_no_file_can_be_is_refused(text: str) -> None:
+    with pytest.raises(errors.BadInput, match="there is no file"):
+        logins.read_vault_id(text)
