@@ -156,7 +156,7 @@ def test_failed_start_says_why_and_can_be_deleted(empty: LocalFleet) -> None:
     failed = empty.instance("late")
     assert failed.status == "ERROR"
     assert f"port {late.port} of 127.0.0.1 is taken by another program" in failed.fault
-    assert failed.fault.startswith("start | ")
+    assert failed.fault.startswith("Start the server")
     assert empty.carry_out(fleet.plan_delete(empty.context, "late")).state == "done"
     assert not local_fleet.place(late).directory.exists()
 

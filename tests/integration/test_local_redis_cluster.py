@@ -81,7 +81,7 @@ def test_one_failed_member_forms_no_cluster_and_all_can_be_deleted(empty: LocalF
     faults = {one.name: one.fault for one in _members(empty)}
     assert {one.status for one in _members(empty)} == {"ERROR"}
     assert "is taken by another program" in faults["clust-member-2"]
-    assert faults["clust-member-1"].startswith("another member failed, so no cluster was formed: start | ")
+    assert faults["clust-member-1"].startswith("another member failed, so no cluster was formed: Start the server")
     directories = [local_fleet.place(one).directory for one in _members(empty)]
     assert empty.carry_out(fleet.plan_cluster_delete(empty.context, "clust")).state == "done"
     assert empty.living() == []
