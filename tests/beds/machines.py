@@ -147,17 +147,19 @@ class Machine:
         wait_until(lambda: not self.is_running(), f"{self.name} is down")
 
     def is_running(self) -> bool:
-        try:
-            self.init()
-        except LookupError:
-            return False
-        return True
+        return self._first_process() is not None
 
     def reboot(self) -> None:
         """Reboot from inside, and return when ssh answers again."""
+        with self.rebooting():
+            self.run("systemctl", "--no-block", "reboot")
+
+    @contextlib.contextmanager
+    def rebooting(self) -> Iterator[None]:
+        """Wait, at the end, until the machine has booted once more and ssh answers: never on the boot before."""
         before = self.init()
-        self.run("systemctl", "--no-block", "reboot")
-        wait_until(lambda: self.is_running() and self.init() != before, f"{self.name} boots again", 60)
+        yield
+        wait_until(lambda: self._first_process() not in {None, before}, f"{self.name} boots again", 60)
         self.wait_for_ssh()
 
     def small_disk(self, directory: str, *, size_bytes: int) -> None:
@@ -180,6 +182,12 @@ class Machine:
         """Make new host keys; connections from now on see them."""
         make_host_keys(self.root)
         self.run("systemctl", "restart", "ssh.service")
+
+    def _first_process(self) -> int | None:
+        try:
+            return self.init()
+        except LookupError:
+            return None
 
     def _signal_all(self, processes: list[int] | set[int], number: signal.Signals) -> None:
         for process in processes:

@@ -1,7 +1,5 @@
 """The beds themselves: what the tests of the providers rely on."""
 
-import time
-
 import pytest
 
 from tests.beds import machines
@@ -65,9 +63,8 @@ def test_cloud_boots_a_server_that_keeps_its_volume_over_a_reboot(cloud: Cloud) 
         machine.ssh("sudo", "sh", "-ec", f"mkfs.ext4 -q /dev/vdb; echo {entry} >>/etc/fstab; mount /srv; touch /srv/x")
         machine.reboot()
         assert machine.ssh("ls", "/srv/x").stdout == "/srv/x\n"
-        demo.compute.reboot_server(server.id, "HARD")
-        time.sleep(1)  # the API answers before it begins
-        machine.wait_for_ssh()
+        with machine.rebooting():  # the API answers before it begins
+            demo.compute.reboot_server(server.id, "HARD")
         assert machine.ssh("ls", "/srv/x").stdout == "/srv/x\n"
     finally:
         demo.delete_server(server.id, wait=True)
