@@ -26,6 +26,7 @@ from dbmod import (
 from dbmod.context import Context
 from dbmod.records import Instance, Run
 
+PLAYBOOK = "instance_adopt"
 SSH_PORT = 22
 DEFAULTS: dict[str, str | int] = {"become": 1}  # of a host that no inventory describes
 REPLACE = msgspec.structs.replace
@@ -74,25 +75,16 @@ def plan(context: Context, request: Request, *, arguments: Sequence[str] = ()) -
         _refuse_taken(living, wanted, known, datastore=request.datastore)
         instances = [known[one.name] or _new(context, request, one) for one in wanted]
         tables.put(*(one for one in instances if one.status == "BUILD"))
-        run = ledger.plan(
-            tables,
-            verb="adopt",
-            playbook="instance_adopt",
-            work=[],
-            spread=[],
-            actor=context.actor.name,
-            reason=context.reason,
-            options={
-                "datastore": request.datastore,
-                "port": request.port,
-                "restart_command": list(request.restart_command),
-                "cluster_by": request.cluster_by,
-                "accept_host_key": request.accept_host_key,
-                "logins": _logins(instances, wanted),
-            },
-        )
+        options = {
+            "datastore": request.datastore,
+            "port": request.port,
+            "restart_command": list(request.restart_command),
+            "cluster_by": request.cluster_by,
+            "accept_host_key": request.accept_host_key,
+            "logins": _logins(instances, wanted),
+        }
         listed = {one.id for one in instances}
-        return ledger.plan_instances(tables, run, instances), [
+        return fleet.plan_claim(tables, context, "adopt", PLAYBOOK, instances, options=options), [
             one for one in own if _is_of(one, request) and one.id not in listed
         ]
 
@@ -103,17 +95,8 @@ def plan_host_key(context: Context, reference: str) -> tuple[Instance, Run]:
         instance = lookup.instance(tables, reference, actor=context.actor)
         if not instance.host_keys:
             raise errors.Refused(f"Instance '{instance.name}' is not reached by SSH, so it has no host key.")
-        run = ledger.plan(
-            tables,
-            verb="adopt",
-            playbook="instance_adopt",
-            work=[],
-            spread=[],
-            actor=context.actor.name,
-            reason=context.reason,
-            options={"datastore": instance.datastore, "accept_host_key": True, "host_keys_only": True},
-        )
-        return instance, ledger.plan_instances(tables, run, [instance])
+        options = {"datastore": instance.datastore, "accept_host_key": True, "host_keys_only": True}
+        return instance, fleet.plan_claim(tables, context, "adopt", PLAYBOOK, [instance], options=options)
 
 
 def release(context: Context, instances: Sequence[Instance]) -> None:

@@ -105,7 +105,7 @@ def take_console_keys(context: Context, reference: str) -> bool:
         one = lookup.instance(tables, found.id, actor=context.actor)
         ledger.refuse_conflicts(tables, "update", [planning.Work(instance=one, module=None)])
         tables.put(msgspec.structs.replace(one, host_keys=tuple(keys), updated_at=clock.now()))
-        ledger.note(tables, "update", actor=context.actor.name, reason=context.reason, instance_id=one.id)
+        ledger.note(tables, "update", actor=context.actor.name, reason=context.reason, instance_ids=[one.id])
     return True
 
 

@@ -46,7 +46,7 @@ def plan_cluster_shrink(context: Context, reference: str, leaving: Sequence[str]
                 next_step=f"dbmod cluster-instances {cluster.name}",
             )
         datastores.check_cluster(cluster.datastore, len(members) - len(gone))
-        return cluster, _plan_claim(
+        return cluster, plan_claim(
             tables, context, "shrink", "cluster_shrink", [one for one in members if one.id in gone], cluster=cluster
         )
 
@@ -56,7 +56,7 @@ def plan_cluster_delete(context: Context, reference: str) -> tuple[Cluster, Run]
         cluster = lookup.cluster(tables, reference, actor=context.actor)
         _refuse_adopted(f"Cluster '{cluster.name}'", cluster.provider, f"--cluster {cluster.name}")
         members = members_of(tables, cluster.id)
-        return cluster, _plan_claim(tables, context, "delete", "cluster_delete", members, cluster=cluster)
+        return cluster, plan_claim(tables, context, "delete", "cluster_delete", members, cluster=cluster)
 
 
 def plan_delete(context: Context, reference: str) -> tuple[Instance, Run]:
@@ -68,7 +68,7 @@ def plan_delete(context: Context, reference: str) -> tuple[Instance, Run]:
                 f"Instance '{instance.name}' is a member of a cluster.",
                 next_step=f"dbmod cluster-shrink {instance.cluster_id} {instance.name}, or dbmod cluster-delete",
             )
-        return instance, _plan_claim(tables, context, "delete", "instance_delete", [instance])
+        return instance, plan_claim(tables, context, "delete", "instance_delete", [instance])
 
 
 def plan_restart(context: Context, reference: str) -> tuple[Instance, Run]:
@@ -87,7 +87,7 @@ def plan_restart(context: Context, reference: str) -> tuple[Instance, Run]:
                 f"No restart command of instance '{instance.name}' is known.",
                 next_step="adopt it once more with --restart-command 'systemctl restart …'",
             )
-        return instance, _plan_claim(tables, context, "restart", "instance_restart", [instance])
+        return instance, plan_claim(tables, context, "restart", "instance_restart", [instance])
 
 
 def _refuse_adopted(what: str, provider: str, reference: str) -> None:
@@ -108,7 +108,7 @@ def rename(context: Context, reference: str, name: str) -> Instance:
         )  # its host is known by name
         renamed = REPLACE(instance, name=name, updated_at=clock.now())
         tables.put(renamed)
-        ledger.note(tables, "update", actor=context.actor.name, reason=context.reason, instance_id=instance.id)
+        ledger.note(tables, "update", actor=context.actor.name, reason=context.reason, instance_ids=[instance.id])
     return renamed
 
 
@@ -177,7 +177,7 @@ def members_of(tables: Tables, cluster_id: str) -> list[Instance]:
     return sorted(members, key=lambda member: (member_number(member.name), member.name))
 
 
-def _plan_claim(
+def plan_claim(
     tables: Tables,
     context: Context,
     verb: str,
@@ -185,7 +185,12 @@ def _plan_claim(
     instances: Sequence[Instance],
     *,
     cluster: Cluster | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Run:
+    """Write a run that does something to whole instances, and claims them for as long as it goes on.
+
+    cluster  busy with it until then
+    """
     if cluster:
         set_task(tables, cluster, verb)
     run = ledger.plan(
@@ -197,6 +202,7 @@ def _plan_claim(
         actor=context.actor.name,
         reason=context.reason,
         cluster_id=cluster.id if cluster else None,
+        options=options,
     )
     return ledger.plan_instances(tables, run, instances)
 

@@ -88,7 +88,6 @@ def note(
     actor: str,
     reason: str,
     module_id: str | None = None,
-    instance_id: str = "",
     instance_ids: Sequence[str] = (),
 ) -> None:
     """Keep in the history a change that touches no host: registering, changing, deleting a module, renaming."""
@@ -116,7 +115,7 @@ def note(
             ended_at=now,
         )
     )
-    for position, one in enumerate([instance_id] if instance_id else instance_ids):
+    for position, one in enumerate(instance_ids):
         done = Attempt(
             run_id=run_id,
             instance_id=one,

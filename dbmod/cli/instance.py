@@ -252,7 +252,7 @@ def password(context: Context, *, instance: str) -> None:
     with context.transaction("password") as tables:
         one = lookup.instance(tables, instance, actor=context.actor)
         known = passwords.read(context.store, one)
-        ledger.note(tables, "password", actor=context.actor.name, reason=context.reason, instance_id=one.id)
+        ledger.note(tables, "password", actor=context.actor.name, reason=context.reason, instance_ids=[one.id])
     output.line(known)
 
 
