@@ -165,7 +165,7 @@ def record_modules(here: Context, run_id: str, found: Mapping[str, Any]) -> Answ
 def record_instances(here: Context, run_id: str, *, status: str, hosts: Mapping[str, Mapping[str, Any]]) -> Answer:
     """Write what became of the instances that the run claims.
 
-    hosts  inventory host → {"id", "failure", "facts", "untouched"}, see `instance_report`;
+    hosts  inventory host → {"id", "failure", "facts", "untouched", "unreached"}, see `instance_report`;
            a claimed instance without one has failed
     """
     told = {str(value["id"]): value for value in hosts.values()}
@@ -181,12 +181,13 @@ def record_instances(here: Context, run_id: str, *, status: str, hosts: Mapping[
             faults=faults,
             facts=facts,
             untouched=[one for one in claimed if one in told and told[one].get("untouched")],
+            unreached=[one for one in claimed if one in told and told[one].get("unreached")],
         )
         closed = [one for one in tables.find(Attempt, run_id=run_id, batch=0) if one.state != "planned"]
         _close_when_done(tables, run_id)
     _forget_passwords(here, run, claimed)
     answer = _told(here, run_id, closed)
-    failed = {one.instance_id for one in closed if one.state == "error"}
+    failed = {one.instance_id for one in closed if one.state in ledger.BAD}
     return answer | {"failed_hosts": [host for host, value in hosts.items() if value["id"] in failed]}
 
 
@@ -300,6 +301,7 @@ def instance_report(variables: Mapping[str, Any], *, reached: bool) -> dict[str,
         "failure": plain(failure),
         "facts": plain(variables.get("instance_facts") or {}),
         "untouched": variables.get("instance_untouched") is True,
+        "unreached": variables.get("instance_reached") is False,
     }
 
 

@@ -38,8 +38,9 @@ def judge(attempt: Attempt, run: Run, outcome: Outcome | None, *, at: datetime) 
     if result is None:
         return REPLACE(attempt, state="unknown", message=outcome.reason or NO_ANSWER, ended_at=at)
     if run.options.get("check") or result.note == "differs":
+        status = "" if result.note == "differs" else result.status  # what applying would come to is no verdict here
         return REPLACE(
-            attempt, state="skipped", status=result.status, message=result.message, changed=result.changed, ended_at=at
+            attempt, state="skipped", status=status, message=result.message, changed=result.changed, ended_at=at
         )
     if not is_proven(attempt, run, result.evidence, status=result.status):
         state = "error" if result.status == "ERROR" and result.evidence is None else "unknown"

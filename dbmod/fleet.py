@@ -120,6 +120,7 @@ def record(
     faults: Mapping[str, str],
     facts: Mapping[str, Mapping[str, Any]],
     untouched: Collection[str] = (),
+    unreached: Collection[str] = (),
 ) -> list[Instance]:
     """Write what became of the instances that a run claims.
 
@@ -127,6 +128,7 @@ def record(
     faults     instance id → why it failed, also for hosts that dropped out
     facts      instance id → what the provider found out, any of FACTS
     untouched  those that failed before anything was done to them: they stay what they are
+    unreached  those of them whose host was not reached
     """
     now = clock.now()
     claims = [claim for claim in tables.find(Attempt, run_id=run.id, module_id="") if claim.state == "planned"]
@@ -150,6 +152,8 @@ def record(
             )
         )
         state, verdict = ("error", "ERROR") if fault else ("ok", "OK")
+        if instance.id in unreached:
+            state, verdict = "unreachable", ""
         tables.put(REPLACE(claim, state=state, status=verdict, message=fault, ended_at=now))
     tables.put(*changed)
     ledger.close_rows(tables, [one.id for one in changed if one.deleted_at])

@@ -2,6 +2,8 @@
 
 import http.client
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
@@ -12,13 +14,23 @@ CHUNK_BYTES = 1 << 16
 OF_ONE_HOP = frozenset({"proxy-connection", "connection", "host", "transfer-encoding", "content-length"})
 
 
-def start(address: str) -> ThreadingHTTPServer:
+def start(address: str) -> "_Server":
     """Listen at an address, in threads of this process."""
     sites = run("apt-get", "indextargets", "--format", "$(SITE)").stdout.split()
     server = _Server((address, PORT), _Handler)
     server.mirrors = {urlsplit(site).hostname for site in sites}
     threading.Thread(target=server.serve_forever, name="apt proxy", daemon=True).start()
     return server
+
+
+@contextmanager
+def closed(proxy: "_Server") -> Iterator[None]:
+    """Refuse every mirror for a while."""
+    mirrors, proxy.mirrors = proxy.mirrors, set()
+    try:
+        yield
+    finally:
+        proxy.mirrors = mirrors
 
 
 def configuration(address: str) -> str:

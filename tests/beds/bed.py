@@ -4,7 +4,7 @@ import itertools
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from tests.beds import apt_proxy, cache, cloud, hosts, network, slots
 
@@ -37,6 +37,10 @@ class Bed:
             yield lent
         finally:
             lent.close()
+
+    def without_packages(self) -> AbstractContextManager[None]:
+        """Let the machines' apt find nothing for a while."""
+        return apt_proxy.closed(self._proxy)
 
     @property
     def cloud(self) -> cloud.Cloud:

@@ -212,7 +212,7 @@ def test_baseline_records_what_is_there_and_changes_nothing(site: Site, fleet: F
     assert ended.code == 0, ended.said
     watch(site, there, missing)
     assert site.states(site.last_run()) == {there.name: "ok", missing.name: "skipped"}
-    assert "not recorded: applying it would change something" in ended.err
+    assert "| SKIPPED | not recorded: applying it would change something" in ended.err
     assert not (missing.root / "etc/note").exists()
     held = site.well("module-instances", "mynote", "-f", "json").json()
     assert [row["Name"] for row in held] == [there.name]
@@ -366,6 +366,7 @@ def test_restart_is_the_instance_s_own_command_and_tells_what_it_said(site: Site
         unreached = site.dbmod("restart", host.name)
     finally:
         host.start_ssh()
-    assert (unreached.code, "the connection was refused; next: " in unreached.err) == (1, True), unreached.said
+    assert (unreached.code, "the connection was refused; next: " in unreached.err) == (4, True), unreached.said
+    assert site.states(site.last_run()) == {host.name: "unreachable"}
     assert site.instance(host.name).status == "ACTIVE"
     site.well("restart", host.name)

@@ -10,7 +10,7 @@ import pytest
 
 from dbmod.records import Instance
 from tests.beds.cloud import Cloud
-from tests.openstack_fleet import OpenstackFleet
+from tests.openstack_fleet import Ended, OpenstackFleet
 
 pytestmark = [pytest.mark.root, pytest.mark.cloud]
 
@@ -98,31 +98,31 @@ def test_quota_of_servers_is_the_cloud_s_own_reason(
     )
 
 
-def test_server_that_fits_nowhere_says_so(
+def test_members_of_one_run_each_tell_their_own_reason(
     fleet: OpenstackFleet, cloud: Cloud, figure: Callable[[str, str], None]
 ) -> None:
+    """An address that the network does not have, a zone that is not there, a server that fits nowhere."""
     admin = cloud.api("admin")
     huge = admin.compute.create_flavor(name="huge", ram=64 << 20, vcpus=1, disk=1)
+    reasons = {
+        f"flavor=15,nic=net-id={cloud.network},v4-fixed-ip=192.0.2.1": (
+            "IP address 192.0.2.1 is not a valid IP for any of the subnets"
+        ),
+        "flavor=15,availability_zone=moon": "The requested availability zone is not available",
+        "flavor=huge": "No valid host was found",
+    }
+    members = [word for one in reasons for word in ("--instance", one)]
+    [version] = [one["Name"] for one in fleet.done("datastore-version-list", "redis", "-f", "json").json()]
     try:
         with quota(cloud, "compute", ram=-1):
-            ended = fleet.run("create", "a", "huge")
+            ended = fleet.run("cluster-create", "trio", "redis", version, *members)
     finally:
         admin.compute.delete_flavor(huge.id)
-    refuse_and_forget(fleet, ended, "No valid host was found", figure)
-
-
-def test_address_that_the_network_does_not_have_is_refused(
-    fleet: OpenstackFleet, cloud: Cloud, figure: Callable[[str, str], None]
-) -> None:
-    ended = fleet.run("create", "a", "15", "--nic", f"net-id={cloud.network},v4-fixed-ip=192.0.2.1")
-    refuse_and_forget(fleet, ended, "IP address 192.0.2.1 is not a valid IP for any of the subnets", figure)
-
-
-def test_availability_zone_that_is_not_there_is_refused(
-    fleet: OpenstackFleet, figure: Callable[[str, str], None]
-) -> None:
-    ended = fleet.run("create", "a", "15", "--availability_zone", "moon")
-    refuse_and_forget(fleet, ended, "The requested availability zone is not available", figure)
+    assert ended.code == 1, ended.said
+    for number, reason in enumerate(reasons.values(), start=1):
+        tell_and_leave_nothing(fleet, ended, reason, figure, name=f"trio-member-{number}")
+    fleet.done("cluster-delete", "trio", "--yes")
+    assert fleet.mine() == {}
 
 
 def test_machine_that_is_never_reached_is_kept_for_a_look(
@@ -190,15 +190,21 @@ def change(proxy: Any, project: str, limits: dict[str, int]) -> None:
     proxy.update_quota_set(project, **limits)
 
 
-def refuse_and_forget(fleet: OpenstackFleet, ended: Any, reason: str, figure: Callable[[str, str], None]) -> None:
+def refuse_and_forget(fleet: OpenstackFleet, ended: Ended, reason: str, figure: Callable[[str, str], None]) -> None:
     """The reason is there for the user, nothing is left in the cloud, and delete forgets the rest."""
     assert ended.code == 1, ended.said
-    a = fleet.instance("a")
-    assert a.status == "ERROR"
-    assert reason in a.fault
-    assert reason in ended.err
-    assert (a.server_id, a.volume_id) == (None, None)
-    assert [what for what in fleet.mine() if what.startswith(("server ", "volume ", "port "))] == []
-    figure("OPENSTACK", f"{reason}: {msgspec.json.encode(a.fault).decode()}")
+    tell_and_leave_nothing(fleet, ended, reason, figure, name="a")
     fleet.done("delete", "a", "--yes")
     assert fleet.mine() == {}
+
+
+def tell_and_leave_nothing(
+    fleet: OpenstackFleet, ended: Ended, reason: str, figure: Callable[[str, str], None], *, name: str
+) -> None:
+    failed = fleet.instance(name)
+    assert failed.status == "ERROR"
+    assert reason in failed.fault
+    assert reason in ended.err
+    assert (failed.server_id, failed.volume_id) == (None, None)
+    assert [what for what in fleet.mine() if what.startswith(("server ", "volume ", "port "))] == []
+    figure("OPENSTACK", f"{reason}: {msgspec.json.encode(failed.fault).decode()}")

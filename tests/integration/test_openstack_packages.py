@@ -1,0 +1,67 @@
+"""A datastore that the image does not hold: its packages come from the distribution, or the user reads why not."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.beds.bed import Bed
+from tests.beds.cloud import Cloud
+from tests.openstack_fleet import OpenstackFleet
+
+pytestmark = [pytest.mark.root, pytest.mark.cloud]
+
+
+@pytest.fixture
+def fleet(cloud: Cloud, tmp_path: Path) -> Iterator[OpenstackFleet]:
+    with offering(cloud, "postgresql=15"):
+        yield OpenstackFleet(cloud, tmp_path / "home")
+
+
+def test_packages_that_cannot_be_installed_are_named(
+    fleet: OpenstackFleet, bed: Bed, figure: Callable[[str, str], None]
+) -> None:
+    with bed.without_packages():
+        ended = fleet.run("create", "post", "15", "--datastore", "postgresql", "--datastore_version", "15")
+    assert ended.code == 1, ended.said
+    post = fleet.instance("post")
+    assert post.status == "ERROR"
+    assert post.fault.startswith("Install with apt: ")
+    assert f"kept for a look: server {post.server_id}, volume {post.volume_id}" in post.fault
+    assert post.fault in ended.err
+    figure("OPENSTACK", f"packages cannot be had: {post.fault}")
+    fleet.done("delete", "post", "--yes")
+    assert fleet.mine() == {}
+
+
+def test_postgresql_is_installed_on_a_bare_image(fleet: OpenstackFleet, figure: Callable[[str, str], None]) -> None:
+    made = fleet.done(
+        *("create", "post", "15", "--datastore", "postgresql", "--datastore_version", "15"),
+        *("--databases", "shop", "--users", "app:s3cret-of-app"),
+    )
+    post, machine = fleet.instance("post"), fleet.machine("post")
+    assert (post.status, post.fault) == ("ACTIVE", "")
+    assert post.datastore_version.startswith("15.")  # as the server itself says
+    assert machine.run("findmnt", "--noheadings", "--output=FSTYPE", "/srv/dbmod").stdout.strip() == "ext4"
+    assert machine.run("pg_lsclusters", "--no-header").stdout == ""  # the package has made none of its own
+    logins = {"app": "s3cret-of-app", "postgres": fleet.done("password", "post").out.strip()}
+    for user, password in logins.items():
+        url = f"host={post.address} user={user} dbname=shop password={password}"
+        who = machine.run("psql", url, "-Atc", "SELECT current_user").stdout
+        assert who == f"{user}\n"
+    fleet.done("delete", "post", "--yes")
+    assert fleet.mine() == {}
+    figure("OPENSTACK", f"PostgreSQL on a bare image, with its packages: made in {made.seconds:.0f} s")
+
+
+@contextmanager
+def offering(cloud: Cloud, versions: str) -> Iterator[None]:
+    """Let the image without databases say that they can be had there."""
+    admin = cloud.api("admin")
+    image = admin.image.find_image(cloud.plain_image)
+    admin.image.update_image(image, dbmod_versions=versions)
+    try:
+        yield
+    finally:
+        admin.image.update_image(admin.image.get_image(image.id), dbmod_versions="")
