@@ -1,5 +1,6 @@
 """What an audit of a real cloud finds of strangers, and who we are there."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -16,12 +17,23 @@ def fleet(cloud: Cloud, tmp_path: Path) -> OpenstackFleet:
     return OpenstackFleet(cloud, tmp_path / "home")
 
 
-def test_audit_removes_what_is_nobody_s_and_nothing_else(fleet: OpenstackFleet, cloud: Cloud) -> None:
-    api = cloud.api("demo")
-    fleet.done("create", "red", "15")
-    forgotten = fleet.instance("red")
+def test_machine_that_is_never_reached_is_kept_and_found_by_an_audit_once_forgotten(
+    fleet: OpenstackFleet, cloud: Cloud, figure: Callable[[str, str], None]
+) -> None:
+    fleet.environment["DBMOD_OPENSTACK_TIMEOUT_SECONDS"] = "20"
+    fleet.environment["DBMOD_SSH_PRIVATE_KEY"] = str(another_key(fleet.home.parent))
+    ended = fleet.run("create", "red", "15")
+    (fleet.home.parent / "id.pub").unlink()
+    assert ended.code == 1, ended.said
+    red = fleet.instance("red")
+    assert red.status == "ERROR"
+    assert f"kept for a look: server {red.server_id}, volume {red.volume_id}" in red.fault
+    assert "Permission denied" in red.fault
+    figure("OPENSTACK", f"never reached: {red.fault}")
+
     with fleet.store.transaction(holder="a test") as tables:  # as after a backup of a day before was restored
-        tables.delete(forgotten)
+        tables.delete(red)
+    api = cloud.api("demo")
     stranger = api.block_storage.create_volume(name="another's", size=1, metadata={"dbmod_ledger": "another"})
     found = fleet.run("audit", "-f", "json")
     assert found.code == 1
@@ -35,7 +47,7 @@ def test_audit_removes_what_is_nobody_s_and_nothing_else(fleet: OpenstackFleet, 
     asked = fleet.run("audit", "--clean")
     assert asked.code == 2
     assert "add --yes" in asked.err
-    assert api.compute.find_server(forgotten.server_id)
+    assert api.compute.find_server(red.server_id)
     cleaned = fleet.run("audit", "--clean", "--yes")
     assert cleaned.code == 0, cleaned.said
     assert "5 of 5 are removed" in cleaned.err
@@ -58,3 +70,17 @@ def test_tenant_and_admin_come_from_the_token(fleet: OpenstackFleet, cloud: Clou
     as_admin = {"OS_CLIENT_CONFIG_FILE": str(cloud.config_file), "OS_CLOUD": "osbox-admin"}
     assert fleet.run("list", **as_admin).code == 0
     assert msgspec.json.decode((fleet.home / "identity.json").read_bytes())["admin"] is True
+
+
+def another_key(directory: Path) -> Path:
+    """Make a private key whose public half, which machines get, is another's."""
+    from dbmod import config, keypairs
+
+    for name in ("one", "two"):
+        keypairs.public_key(config.Settings(home=str(directory / name)))
+    private = directory / "id"
+    private.write_bytes(keypairs.own_private_key(config.Settings(home=str(directory / "one"))).read_bytes())
+    private.chmod(0o600)
+    public = keypairs.public_key(config.Settings(home=str(directory / "two")))
+    (directory / "id.pub").write_text(f"{public}\n")
+    return private

@@ -125,23 +125,6 @@ def test_members_of_one_run_each_tell_their_own_reason(
     assert fleet.mine() == {}
 
 
-def test_machine_that_is_never_reached_is_kept_for_a_look(
-    fleet: OpenstackFleet, figure: Callable[[str, str], None]
-) -> None:
-    fleet.environment["DBMOD_OPENSTACK_TIMEOUT_SECONDS"] = "20"
-    fleet.environment["DBMOD_SSH_PRIVATE_KEY"] = str(another_key(fleet.home.parent))
-    ended = fleet.run("create", "a", "15")
-    (fleet.home.parent / "id.pub").unlink()
-    assert ended.code == 1, ended.said
-    a = fleet.instance("a")
-    assert a.status == "ERROR"
-    assert f"kept for a look: server {a.server_id}, volume {a.volume_id}" in a.fault
-    assert "Permission denied" in a.fault
-    figure("OPENSTACK", f"never reached: {a.fault}")
-    fleet.done("delete", "a", "--yes")
-    assert fleet.mine() == {}
-
-
 def test_floating_address_is_the_one_that_is_told_and_goes_with_its_instance(
     fleet: OpenstackFleet, cloud: Cloud
 ) -> None:
@@ -155,20 +138,6 @@ def test_floating_address_is_the_one_that_is_told_and_goes_with_its_instance(
     assert a.provider_facts["fixed_address"] == address.fixed_ip_address
     fleet.done("delete", "a", "--yes")
     assert list(cloud.api("demo").network.ips()) == []
-
-
-def another_key(directory: Path) -> Path:
-    """Make a private key whose public half, which machines get, is another's."""
-    from dbmod import config, keypairs
-
-    for name in ("one", "two"):
-        keypairs.public_key(config.Settings(home=str(directory / name)))
-    private = directory / "id"
-    private.write_bytes(keypairs.own_private_key(config.Settings(home=str(directory / "one"))).read_bytes())
-    private.chmod(0o600)
-    public = keypairs.public_key(config.Settings(home=str(directory / "two")))
-    (directory / "id.pub").write_text(f"{public}\n")
-    return private
 
 
 @contextmanager

@@ -1,11 +1,11 @@
 """A datastore that the image does not hold: its packages come from the distribution, or the user reads why not."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.beds import cache
 from tests.beds.bed import Bed
 from tests.beds.cloud import Cloud
 from tests.openstack_fleet import OpenstackFleet
@@ -15,8 +15,18 @@ pytestmark = [pytest.mark.root, pytest.mark.cloud]
 
 @pytest.fixture
 def fleet(cloud: Cloud, tmp_path: Path) -> Iterator[OpenstackFleet]:
-    with offering(cloud, "postgresql=15"):
-        yield OpenstackFleet(cloud, tmp_path / "home")
+    """A fleet, and an image without databases that says what can be had there."""
+    api = cloud.api("demo")
+    bare = api.create_image(
+        "bare",
+        filename=str(cache.image("plain.squashfs")),
+        disk_format="raw",
+        container_format="bare",
+        dbmod_versions="postgresql=15",
+        wait=True,
+    )
+    yield OpenstackFleet(cloud, tmp_path / "home")
+    api.delete_image(bare.id, wait=True)
 
 
 def test_packages_that_cannot_be_installed_are_named(
@@ -53,15 +63,3 @@ def test_postgresql_is_installed_on_a_bare_image(fleet: OpenstackFleet, figure: 
     fleet.done("delete", "post", "--yes")
     assert fleet.mine() == {}
     figure("OPENSTACK", f"PostgreSQL on a bare image, with its packages: made in {made.seconds:.0f} s")
-
-
-@contextmanager
-def offering(cloud: Cloud, versions: str) -> Iterator[None]:
-    """Let the image without databases say that they can be had there."""
-    admin = cloud.api("admin")
-    image = admin.image.find_image(cloud.plain_image)
-    admin.image.update_image(image, dbmod_versions=versions)
-    try:
-        yield
-    finally:
-        admin.image.update_image(admin.image.get_image(image.id), dbmod_versions="")
