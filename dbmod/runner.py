@@ -171,7 +171,8 @@ class _Display:
                     str(line["message"]),
                 )
         elif kind in ("runner_on_start", "runner_on_ok") and self.is_about_instances and action not in QUIET:
-            self.progress.step(host, str(data.get("task", "")), done=kind == "runner_on_ok")
+            sentence = str(data.get("task", "")).rpartition(" | ")[2]  # without the file that it stands in
+            self.progress.step(host, sentence, done=kind == "runner_on_ok")
 
     def _tell_sealed(self, host: str, said: str) -> None:
         """Name a cause that no door sees: a task whose connection cannot be prepared ends before its plugin begins."""

@@ -232,7 +232,8 @@ def test_one_host_is_adopted_by_its_address_and_released(site: Site, fleet: Flee
     assert (one.port, one.restart_command) == (6380, ("systemctl", "restart", "redis-second.service"))
     assert set(one.host_keys) == set(host.host_keys)
     before = host.run("systemctl", "show", "-P", "MainPID", "redis-server", "redis-second").stdout.split()
-    site.well("restart", "two")
+    told = site.well("restart", "two").err
+    assert "two: Run the restart command that belongs to this instance\n" in told
     after = host.run("systemctl", "show", "-P", "MainPID", "redis-server", "redis-second").stdout.split()
     assert (before[0] == after[0], before[1] == after[1]) == (True, False)
     refused = site.dbmod("delete", "two", "--yes")
