@@ -191,6 +191,17 @@ def record_instances(here: Context, run_id: str, *, status: str, hosts: Mapping[
     return answer | {"failed_hosts": [host for host, value in hosts.items() if value["id"] in failed]}
 
 
+def record_facts(here: Context, run_id: str, instance_id: str, facts: Mapping[str, Any]) -> Answer:
+    """Write at once what a provider has made for an instance: a host that dies, or a run, must not take it along.
+
+    facts  any of fleet.FACTS
+    """
+    with here.store.transaction(holder=run_id) as tables:
+        ledger.open_run(tables, run_id)
+        fleet.learn(tables, instance_id, plain(facts))
+    return {"changed": True}
+
+
 def record_adopted(here: Context, run_id: str, found: Mapping[str, Any]) -> Answer:
     """Write what was found on hosts that are adopted.
 

@@ -163,6 +163,14 @@ def record(
     return changed
 
 
+def learn(tables: Tables, instance_id: str, facts: Mapping[str, Any]) -> None:
+    """Write what a provider has found out of an instance that is still being built."""
+    instance = tables.get(Instance, instance_id)
+    if instance is None:
+        raise errors.InternalError(f"the instance {instance_id} is not in the fleet")
+    tables.put(REPLACE(instance, updated_at=clock.now(), **checked_facts(instance, facts)))
+
+
 def checked_facts(instance: Instance, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Take what a provider may say about an instance. Ansible gives numbers as text; the ledger reads no such port."""
     told = {name: facts[name] for name in FACTS if name in facts}

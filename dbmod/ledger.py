@@ -212,7 +212,7 @@ def close(tables: Tables, run_id: str, *, message: str = "") -> Run:
         return run or open_run(tables, run_id)
     now = clock.now()
     attempts = tables.find(Attempt, run_id=run.id)
-    left = _abandon_rest(tables, run, at=now)
+    left = _abandon_rest(tables, run, at=now, why=message)
     state: RunState = "done"
     if left or any(attempt.state in BAD for attempt in attempts):
         state = "cancelled" if left and run.stop_requested_by else "failed"
@@ -305,13 +305,13 @@ def refuse_conflicts(tables: Tables, verb: str, work: Sequence[planning.Work], *
                 )
 
 
-def _abandon_rest(tables: Tables, run: Run, *, at: datetime) -> list[Attempt]:
+def _abandon_rest(tables: Tables, run: Run, *, at: datetime, why: str = "") -> list[Attempt]:
     """Close what is still planned, free what the run claimed. Returns what was still planned."""
     left = tables.find(Attempt, run_id=run.id, state="planned")
     tables.put(*(_abandoned(attempt, run, at=at) for attempt in left))
     for attempt in left:
         if attempt.batch == 0:
-            _give_up_instance(tables, run, attempt.instance_id)
+            _give_up_instance(tables, run, attempt.instance_id, why=why)
     claims = any(attempt.batch == 0 for attempt in left)  # without any, the cluster's task is already another run's
     cluster = tables.get(Cluster, run.cluster_id) if run.cluster_id and claims else None
     if cluster and cluster.task_name != IDLE[0]:
@@ -327,11 +327,11 @@ def _abandoned(attempt: Attempt, run: Run, *, at: datetime) -> Attempt:
     return REPLACE(attempt, state="cancelled", message="the run ended before its batch", ended_at=at)
 
 
-def _give_up_instance(tables: Tables, run: Run, instance_id: str) -> None:
+def _give_up_instance(tables: Tables, run: Run, instance_id: str, *, why: str) -> None:
     instance = tables.get(Instance, instance_id)
     if instance and instance.status == "BUILD":
         now = clock.now()
-        fault = f"the run {run.id} that built it ended before it did"
+        fault = f"the run {run.id} that built it ended before it did" + (f": {why}" if why else "")
         gone = run.verb == "adopt"  # its server is not ours: nothing of it is left behind
         tables.put(
             REPLACE(

@@ -49,19 +49,26 @@ class OpenstackFleet:
         self.environment |= {"DBMOD_HOME": str(home), "DBMOD_PROVIDER": "openstack"}
         self.environment |= {f"DBMOD_{name.upper()}": value for name, value in settings.items()}
 
+    def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "dbmod", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environment | environment,
+        )
+
     def run(self, *words: str, **environment: str) -> Ended:
         """Run dbmod."""
         began = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-m", "dbmod", *words],
-            capture_output=True,
-            text=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            timeout=PATIENCE_SECONDS,
-            env=self.environment | environment,
-        )
-        return Ended(code=done.returncode, out=done.stdout, err=done.stderr, seconds=time.monotonic() - began)
+        process = self.start(*words, **environment)
+        try:
+            out, err = process.communicate(timeout=PATIENCE_SECONDS)
+        except BaseException:
+            process.kill()
+            raise
+        return Ended(code=process.returncode, out=out, err=err, seconds=time.monotonic() - began)
 
     def done(self, *words: str) -> Ended:
         """Run dbmod, which has to succeed."""

@@ -1,4 +1,4 @@
-"""The door to the ledger: closes a batch, or the claims on instances, in one transaction."""
+"""The door to the ledger: closes a batch, or the claims on instances, in one transaction; keeps what was made."""
 
 import sys
 from pathlib import Path
@@ -12,7 +12,9 @@ from dbmod import doors
 
 
 class ActionModule(ActionBase):
-    """Arguments: run (an id), subject (modules, instances, adopted), status (ACTIVE, DELETED; of instances)."""
+    """Arguments: run (an id), subject (modules, instances, adopted, facts), status (ACTIVE, DELETED; of instances),
+    facts (of this host's instance, known now and not only at the end).
+    """
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
@@ -21,6 +23,8 @@ class ActionModule(ActionBase):
 
         def work() -> dict[str, Any]:
             here = doors.context()
+            if arguments.get("subject") == "facts":
+                return doors.record_facts(here, run_id, str(task_vars["dbmod_id"]), arguments["facts"])
             hosts = {str(host): task_vars["hostvars"][host] for host in task_vars["ansible_play_hosts_all"]}
             if arguments.get("subject", "modules") == "modules":
                 outcomes = {host: doors.module_report(known, host) for host, known in hosts.items()}

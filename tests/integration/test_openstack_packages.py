@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.beds import cache
+from dbmod.records import Instance
+from tests.beds import cache, machines
 from tests.beds.bed import Bed
 from tests.beds.cloud import Cloud
 from tests.openstack_fleet import OpenstackFleet
@@ -63,3 +64,29 @@ def test_postgresql_is_installed_on_a_bare_image(fleet: OpenstackFleet, figure: 
     fleet.done("delete", "post", "--yes")
     assert fleet.mine() == {}
     figure("OPENSTACK", f"PostgreSQL on a bare image, with its packages: made in {made.seconds:.0f} s")
+
+
+@pytest.mark.nightly
+def test_machine_lost_in_the_middle_of_its_build_is_known_and_deleted(
+    fleet: OpenstackFleet, bed: Bed, figure: Callable[[str, str], None]
+) -> None:
+    with bed.without_packages():  # apt tries for a while
+        create = fleet.start("create", "post", "15", "--datastore", "postgresql", "--datastore_version", "15")
+        machines.wait_until(lambda: is_made(fleet), "the machine is made", seconds=120)
+        machine = fleet.machine("post")
+        mounted = ("findmnt", "/srv/dbmod")
+        machines.wait_until(lambda: not machine.run(*mounted, check=False).returncode, "its volume is there", 120)
+        machine.cut_network()
+        ended = create.communicate(timeout=120)[1]
+    post = fleet.instance("post")
+    assert (create.returncode, post.status) == (1, "ERROR"), ended
+    assert "Install with apt" in post.fault
+    assert post.server_id and post.volume_id
+    figure("OPENSTACK", f"lost while it was built: {post.fault}")
+    fleet.done("delete", "post", "--yes")
+    assert fleet.mine() == {}
+
+
+def is_made(fleet: OpenstackFleet) -> bool:
+    """Tell whether the ledger knows a machine while it is still being built."""
+    return any(one.server_id and one.host_keys for one in fleet.store.snapshot().find(Instance, status="BUILD"))

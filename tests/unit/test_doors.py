@@ -191,6 +191,20 @@ def test_an_instance_is_recorded_with_its_facts(here: Context) -> None:
     assert (answer["failed_hosts"], of(here, run).state) == ([], "done")
 
 
+def test_what_was_made_is_known_before_the_instance_is_built_and_after_its_run_is_lost(here: Context) -> None:
+    instance, run = build(here)
+    doors.record_facts(here, run.id, instance.id, {"server_id": "s-1", "provider_facts": {"fixed_address": "10.0.0.4"}})
+    with here.store.transaction(holder="a test") as tables:
+        ledger.close(tables, run.id, message="Install with apt: no answer in time")
+    found = here.store.snapshot().get(Instance, instance.id)
+    assert found
+    assert (found.status, found.server_id, found.provider_facts["fixed_address"]) == ("ERROR", "s-1", "10.0.0.4")
+    assert found.provider_facts.items() >= instance.provider_facts.items()
+    assert found.fault.endswith("ended before it did: Install with apt: no answer in time")
+    with pytest.raises(errors.Refused):
+        doors.record_facts(here, run.id, instance.id, {"server_id": "s-2"})
+
+
 @pytest.mark.parametrize(
     ("report", "fault"),
     [
