@@ -153,12 +153,14 @@ class _Display:
         result = data.get("res") or {}
         host = self.names.get(str(data.get("host", "")), str(data.get("host", "")))
         action = str(data.get("task_action", "")).rpartition(".")[2]
+        task = str(data.get("task", "")).rpartition(" | ")[2]  # without the file that it stands in
+        said = str(result.get("msg", ""))
         if kind == "runner_on_failed" and not data.get("ignore_errors"):
-            self.last_error = f"{data.get('task')}: {result.get('msg', '')}"
+            self.last_error = f"{task}: {said}"
             self.failures.append(self.last_error)
-            self._tell_sealed(host, str(result.get("msg", "")))
+            self._tell_sealed(host, said)
         if kind == "runner_on_unreachable":
-            self.last_error = f"{data.get('task')}: {result.get('msg', '')}"
+            self.last_error = f"{task}: {ssh_trouble.explain(said, name=host)}"
         if action == "dbmod_gate" and kind == "runner_on_ok" and not result.get("stop"):
             self.progress.batch(
                 int(result["batch"]), self.batches, [self.names.get(one, one) for one in result["hosts"]]
@@ -171,8 +173,7 @@ class _Display:
                     str(line["message"]),
                 )
         elif kind in ("runner_on_start", "runner_on_ok") and self.is_about_instances and action not in QUIET:
-            sentence = str(data.get("task", "")).rpartition(" | ")[2]  # without the file that it stands in
-            self.progress.step(host, sentence, done=kind == "runner_on_ok")
+            self.progress.step(host, task, done=kind == "runner_on_ok")
 
     def _tell_sealed(self, host: str, said: str) -> None:
         """Name a cause that no door sees: a task whose connection cannot be prepared ends before its plugin begins."""

@@ -69,7 +69,7 @@ CAUSES: tuple[tuple[str, str, str], ...] = (
         "give the vault's password with --vault-id, or let vault_ids name its file",
     ),
     (
-        r"Connection (?:closed|reset|to .* closed)|from remote host|Broken pipe|kex_exchange_identification",
+        r"Connection (?:closed|reset|to .* closed)|(?:from|to) remote host|Broken pipe|kex_exchange_identification",
         "the connection was cut",
         "try again; the host's own log of ssh says more",
     ),
