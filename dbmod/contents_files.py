@@ -15,35 +15,41 @@ def read(path: str, *, limit_bytes: int) -> bytes:
     """
     if path != "-":
         return read_file(Path(path), limit_bytes=limit_bytes, called=f"The file '{path}'")
-    return _checked(_read_standard_input(limit_bytes), limit_bytes=limit_bytes, called="The file '-'")
+    data = _read_standard_input(limit_bytes)
+    if len(data) > limit_bytes:
+        raise _too_large("The file '-'", limit_bytes)
+    return _not_empty(data, "The file '-'")
 
 
-def read_file(path: Path, *, limit_bytes: int, called: str) -> bytes:
+def read_file(path: Path, *, limit_bytes: int, called: str, file_limit_bytes: int = 0) -> bytes:
     """Read the contents in a file.
 
-    called  begins the sentences of errors
-    Raises  BadInput, as `read`
+    limit_bytes       of the contents
+    called            begins the sentences of errors
+    file_limit_bytes  where the file may be larger than its contents: encrypted
+    Raises            BadInput, as `read`
     """
+    most_bytes = max(limit_bytes, file_limit_bytes)
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
             raise errors.BadInput(
                 f"{called} is not a regular file.", next_step="module-create and module-update read standard input: `-`"
             )
-        if found.st_size > limit_bytes:
+        if found.st_size > most_bytes:
             raise _too_large(called, limit_bytes)
         with path.open("rb") as file:
-            data = file.read(limit_bytes + 1)
+            data = file.read(most_bytes + 1)
     except OSError as error:
         raise errors.BadInput(f"{called} cannot be read: {error.strerror}.") from error
     except ValueError as error:
         raise errors.BadInput(f"{called} cannot be read: {error}.") from error
-    return _checked(data, limit_bytes=limit_bytes, called=called)
-
-
-def _checked(data: bytes, *, limit_bytes: int, called: str) -> bytes:
-    if len(data) > limit_bytes:
+    if len(data) > most_bytes:
         raise _too_large(called, limit_bytes)
+    return _not_empty(data, called)
+
+
+def _not_empty(data: bytes, called: str) -> bytes:
     if not data:
         raise errors.BadInput(f"{called} must contain some data")
     return data
