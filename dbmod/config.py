@@ -55,7 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tenant_delay_minimum_seconds: float = 2
     network_filesystem_allowed: bool = False
     become_password_file: str = ""  # the password for sudo on hosts you adopted; empty: none, or -K asks
-    vault_ids: tuple[str, ...] = ()  # LABEL@FILE of Ansible vaults in your inventories
+    vault_ids: tuple[str, ...] = ()  # LABEL@FILE of Ansible vaults: your inventories, contents of module-sync
     ssh_private_key: str = ""  # of hosts that no inventory of yours knows; empty: ssh's own choice, and its agent
     accept_host_key: bool = False  # of a new machine whose console does not tell its keys
     openstack_cloud: str = ""  # of clouds.yaml; empty: OS_CLOUD, the OS_* variables, or the only cloud there is

@@ -1,12 +1,12 @@
 """Runs started by `ansible-playbook` itself: from its variables to a planned run, by the same operations as `dbmod`."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from dbmod import errors, operations
+from dbmod import declaration, errors, module_sync, operations, paths, vault_files
 from dbmod.context import Context
 from dbmod.doors import plain
 from dbmod.operations import Pace, Planned, Selection
@@ -22,12 +22,34 @@ def plan(here: Context, verb: str, variables: Mapping[str, Any]) -> str:
     Returns    "" when there is nothing to do
     Raises     BadInput, Refused
     """
-    given = {name: plain(variables[name]) for name in KNOWN if name in variables and variables[name] not in EMPTY}
+    given = _given(variables, KNOWN)
     if verb not in PLANNERS:
         raise errors.BadInput(f"`{verb}` is planned by the dbmod command.", next_step=f"dbmod help {verb}")
     here = msgspec.structs.replace(here, reason=str(given.get("reason", "")))
     planned = PLANNERS[verb](here, given, _allowed_hosts(variables))
     return planned.run.id if planned.run else ""
+
+
+def sync(here: Context, variables: Mapping[str, Any], *, open_vault: vault_files.Open) -> dict[str, Any]:
+    """Make the registry equal to a file that declares modules; with Ansible's --check only say what would be done.
+
+    variables  of the play's host; a relative `file` is looked for where ansible-playbook is started: AWX's project
+    Returns    {"changed", "msg", "lines": one for each module}
+    Raises     BadInput, Refused
+    """
+    given = _given(variables, ("file", "prune", "reason", "ansible_check_mode", *REVISIONS))
+    here = msgspec.structs.replace(here, reason=str(given.get("reason", "")))
+    declared = declaration.read(
+        paths.named(_required(given, "file")),
+        limit_bytes=here.settings.contents_limit_bytes,
+        open_vault=open_vault,
+        revision_told=next((str(given[name]) for name in REVISIONS if name in given), ""),
+    )
+    planned = module_sync.plan(here, declared, prune=_boolean(given, "prune"))
+    if not given.get("ansible_check_mode"):
+        module_sync.carry_out(here, planned)
+    lines = [module_sync.line(step) for step in planned.steps]
+    return {"changed": planned.is_changing, "msg": module_sync.counts(planned), "lines": lines}
 
 
 def _apply(here: Context, given: Mapping[str, Any], hosts: tuple[str, ...]) -> Planned:
@@ -78,6 +100,14 @@ KNOWN = (
     *("include_clustered", "force", "batch_size", "delay", "max_errors", "reconcile", "directory", "prefix"),
     *("reason", "ansible_check_mode"),
 )
+
+
+REVISIONS = ("awx_project_revision", "tower_project_revision")  # AWX gives every job both
+
+
+def _given(variables: Mapping[str, Any], known: Sequence[str]) -> dict[str, Any]:
+    """Pick the variables that are set, as plain values. They are never templated: users' words must not run."""
+    return {name: plain(variables[name]) for name in known if name in variables and variables[name] not in EMPTY}
 
 
 def _selection(given: Mapping[str, Any], hosts: tuple[str, ...]) -> Selection:

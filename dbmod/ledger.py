@@ -88,9 +88,15 @@ def note(
     actor: str,
     reason: str,
     module_id: str | None = None,
+    modules: Mapping[str, str] | None = None,
+    subject: str = "",
     instance_ids: Sequence[str] = (),
 ) -> None:
-    """Keep in the history a change that touches no host: registering, changing, deleting a module, renaming."""
+    """Keep in the history a change that touches no host: registering, changing, deleting a module, renaming.
+
+    modules  of a sync: module id → what was done to it; one commit has one run
+    subject  see Run
+    """
     now = clock.now()
     run_id = new_id()
     tables.put(
@@ -101,9 +107,10 @@ def note(
             playbook="",
             module_id=module_id,
             cluster_id=None,
-            options={},
+            options={"modules": dict(modules)} if modules else {},
             actor=actor,
             reason=reason,
+            subject=subject,
             state="done",
             owner=None,
             batch=0,

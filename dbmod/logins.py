@@ -57,16 +57,22 @@ def arguments(login: Login, settings: Settings, directory: Path) -> list[str]:
         if not paths.is_there(path):
             raise errors.BadInput(f"There is no file {path}.", next_step="set become_password_file to the one there is")
         found += ["--become-password-file", str(path)]
-    for number, vault in enumerate(login.vaults):
+    for number, vault in enumerate(vaults(login, settings)):
         source = vault.source or str(_written(directory / f"vault_password_{number}", vault.password))
         found += ["--vault-id", f"{vault.label}@{source}" if vault.label else source]
-    given = {vault.label for vault in login.vaults}
+    return found
+
+
+def vaults(login: Login, settings: Settings) -> list[Vault]:
+    """Give the vaults of the command, then those of the settings with other labels. Raises BadInput."""
+    found = list(login.vaults)
+    given = {vault.label for vault in found}
     for text in settings.vault_ids:
         label, source = read_vault_id(text)
         if source == PROMPT:
             raise errors.BadInput("vault_ids cannot ask.", next_step="give it a file, or --vault-id with the command")
         if label not in given:
-            found += ["--vault-id", f"{label}@{source}" if label else source]
+            found.append(Vault(label=label, source=source))
     return found
 
 

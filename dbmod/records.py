@@ -26,6 +26,14 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         return str(getattr(self, "id"))  # noqa: B009
 
 
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """Where contents were declared: a file of a team's git."""
+
+    declared_in: str  # the name of that set of modules; by default the file's path in its repository
+    revision: str  # the commit; empty where it is not known
+    is_dirty: bool  # the working tree differed from the commit
+
+
 class Version(msgspec.Struct, frozen=True, kw_only=True):
     """One contents of a module."""
 
@@ -35,6 +43,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
     author: str
     created_at: datetime
+    source: Source | None = None  # None: given by hand
 
 
 class Module(Record, frozen=True, kw_only=True):
@@ -59,6 +68,7 @@ class Module(Record, frozen=True, kw_only=True):
     created_at: datetime
     updated_at: datetime
     versions: tuple[Version, ...]
+    declared_in: str = ""  # as in Source; empty: no file declares it
     deleted_at: datetime | None = None
 
     @property

@@ -1,26 +1,17 @@
-"""Modules and their versions: create, change, delete, and the rules that guard them."""
+"""Modules and their versions: create, change, delete."""
 
 import base64
 import hashlib
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from dbmod import clock, config, datastores, errors, ids, ledger, lookup, module_types, names, providers
+from dbmod import clock, errors, ids, ledger, lookup, module_rules, module_types
 from dbmod.context import Context
 from dbmod.identity import Actor
-from dbmod.records import Instance, Module, Row, Version
+from dbmod.records import Module, Source, Version
 from dbmod.store.interface import Store, Tables
-
-GUARD = (
-    "A module cannot be deleted or its contents modified if it has been applied to a non-terminated instance, "
-    "unless the module has been marked as 'live_update.' "
-    "Please remove the module from all non-terminated instances and try again."
-)
-APPLY_ORDERS = range(10)
-HARMLESS = {"name", "description", "apply_order", "updated_at"}  # what may change while hosts hold a fixed module
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +36,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str | msgspec.UnsetType = msgspec.UNSET
     type: str | msgspec.UnsetType = msgspec.UNSET
-    description: str | msgspec.UnsetType = msgspec.UNSET
+    description: str | msgspec.UnsetType | None = msgspec.UNSET
     datastore: str | msgspec.UnsetType | None = msgspec.UNSET
     datastore_version: str | msgspec.UnsetType | None = msgspec.UNSET
     auto_apply: bool | msgspec.UnsetType = msgspec.UNSET
@@ -68,16 +59,36 @@ def create(context: Context, request: Request, contents: bytes, *, validate: boo
     validate  ask the type whether the contents are good before any host sees them
     Raises    BadInput, Refused, LedgerError; nothing is written then
     """
+    module = new(context, context.store.snapshot(), request, contents, validate=validate)
+    with context.transaction("module-create") as tables:
+        put_new(context, tables, module, contents)
+        ledger.note(tables, "module-create", actor=context.actor.name, reason=context.reason, module_id=module.id)
+    return module
+
+
+def new(
+    context: Context,
+    tables: Tables,
+    request: Request,
+    contents: bytes,
+    *,
+    source: Source | None = None,
+    validate: bool = True,
+) -> Module:
+    """Give the module that a request asks for, not yet registered.
+
+    source  where it is declared; None: it is made by hand
+    Raises  BadInput, Refused
+    """
     actor, settings = context.actor, context.settings
     type_name = request.type.lower()
-    _refuse_bad_fields(request.name, request.description, request.apply_order)
+    module_rules.refuse_bad_fields(request.name, request.description, request.apply_order)
     module_type = module_types.find(settings, type_name)
-    tables = context.store.snapshot()
-    datastore, version = _datastore_of(tables, settings, request.datastore, request.datastore_version)
+    datastore, version = module_rules.datastore_of(tables, settings, request.datastore, request.datastore_version)
     _refuse_admin_options(request, actor=actor, action="create")
-    _refuse_bad_contents(module_type, contents, settings=settings, validate=validate)
+    module_rules.refuse_bad_contents(module_type, contents, settings=settings, validate=validate)
     now = clock.now()
-    module = Module(
+    return Module(
         id=ids.new_id(),
         name=request.name,
         type=type_name,
@@ -94,14 +105,16 @@ def create(context: Context, request: Request, contents: bytes, *, validate: boo
         full_access=bool(request.full_access),
         created_at=now,
         updated_at=now,
-        versions=(version_of(contents, number=1, author=actor.name, created_at=now),),
+        versions=(version_of(contents, number=1, author=actor.name, created_at=now, source=source),),
+        declared_in=source.declared_in if source else "",
     )
-    with context.transaction("module-create") as tables:
-        _refuse_duplicate(tables, module)
-        context.store.write_contents(module.id, 1, contents)
-        tables.put(module)
-        ledger.note(tables, "module-create", actor=actor.name, reason=context.reason, module_id=module.id)
-    return module
+
+
+def put_new(context: Context, tables: Tables, module: Module, contents: bytes) -> None:
+    """Write what `new` gave, with its contents, into an open transaction. Raises Refused for a duplicate."""
+    module_rules.refuse_duplicate(tables, module)
+    context.store.write_contents(module.id, 1, contents)
+    tables.put(module)
 
 
 def change(context: Context, reference: str, asked: Change, contents: bytes | None, *, validate: bool = True) -> Module:
@@ -111,18 +124,61 @@ def change(context: Context, reference: str, asked: Change, contents: bytes | No
     """
     if not asked.asked() and contents is None:
         raise errors.BadInput("Nothing to change was given.", next_step="dbmod module-update --help")
-    _checked_change(context, context.store.snapshot(), reference, asked, contents, validate=validate)
+    changed(context, context.store.snapshot(), reference, asked, contents, validate=validate)
     with context.transaction("module-update") as tables:  # types and servers were asked above, without the lock
-        before, after = _checked_change(context, tables, reference, asked, contents, validate=False)
-        _refuse_change_of_held(tables, before, after)
-        _refuse_duplicate(tables, after)
-        if contents is not None and (
-            after.current.number != before.current.number or not _is_readable(context.store, before)
-        ):
-            context.store.write_contents(after.id, after.current.number, contents)
-        tables.put(after)
+        before, after = changed(context, tables, reference, asked, contents, validate=False)
+        put_changed(context, tables, before, after, contents)
         ledger.note(tables, "module-update", actor=context.actor.name, reason=context.reason, module_id=after.id)
     return after
+
+
+def changed(
+    context: Context,
+    tables: Tables,
+    reference: str,
+    asked: Change,
+    contents: bytes | None,
+    *,
+    source: Source | None = None,
+    validate: bool = True,
+) -> tuple[Module, Module]:
+    """Give a module before and after a change, not yet written.
+
+    source  where it is declared; None: it is changed by hand, and stays declared where it was
+    Raises  BadInput, Refused
+    """
+    actor, settings = context.actor, context.settings
+    before = lookup.module(tables, reference, actor=actor)
+    if before.is_admin and not actor.admin:
+        raise errors.Refused("You must be admin to update a module with these options. (Module is an admin module)")
+    after = _changed(before, asked, actor=actor)
+    if source:
+        after = msgspec.structs.replace(after, declared_in=source.declared_in)
+    module_rules.refuse_bad_fields(after.name, after.description, after.apply_order)
+    module_type = module_types.find(settings, after.type)
+    if (after.datastore, after.datastore_version) != (before.datastore, before.datastore_version):
+        datastore, version = module_rules.datastore_of(tables, settings, after.datastore, after.datastore_version)
+        after = msgspec.structs.replace(after, datastore=datastore, datastore_version=version)
+    _refuse_admin_options(_as_request(after, asked), actor=actor, action="update")
+    if after.full_access and (options := _admin_options(_as_request(after, asked))):
+        raise errors.Refused(f"Cannot make module full access: ({', '.join(options)})")
+    if contents is not None:
+        module_rules.refuse_bad_contents(module_type, contents, settings=settings, validate=validate)
+        after = _with_contents(after, contents, author=actor.name, source=source)
+    elif after.type != before.type and validate:
+        module_types.validate(module_type, context.store.read_contents(before.id, before.current.number))
+    return before, after
+
+
+def put_changed(context: Context, tables: Tables, before: Module, after: Module, contents: bytes | None) -> None:
+    """Write what `changed` gave into an open transaction. Raises Refused where hosts or a duplicate forbid it."""
+    module_rules.refuse_change_of_held(tables, before, after)
+    module_rules.refuse_duplicate(tables, after)
+    if contents is not None and (
+        after.current.number != before.current.number or not _is_readable(context.store, before)
+    ):
+        context.store.write_contents(after.id, after.current.number, contents)
+    tables.put(after)
 
 
 def delete(context: Context, reference: str, *, force: bool) -> Module:
@@ -130,35 +186,34 @@ def delete(context: Context, reference: str, *, force: bool) -> Module:
 
     force  also while hosts hold it: rows and contents stay, so that it can still be listed and removed
     """
-    actor = context.actor
     with context.transaction("module-delete") as tables:
-        module = lookup.module(tables, reference, actor=actor)
-        if module.is_admin and not actor.admin:
-            raise errors.Refused("You must be admin to delete a module with these options. (Module is an admin module)")
-        _refuse_admin_options(_as_request(module, Change()), actor=actor, action="delete")
-        ledger.refuse_while_worked_on(tables, module)
-        holding = holders(tables, module)
-        if holding and not module.live_update:
-            raise errors.Refused(GUARD, details=_where(module, holding))
-        if holding and not force:
-            raise errors.Refused(
-                f"Module '{module.name}' is still held by {len(holding)} instance(s).",
-                details=_where(module, holding),
-                next_step="module-remove it there, or module-delete --force to forget it here and keep the rows",
-            )
-        tables.put(msgspec.structs.replace(module, deleted_at=clock.now()))
-        ledger.note(tables, "module-delete", actor=actor.name, reason=context.reason, module_id=module.id)
+        module = lookup.module(tables, reference, actor=context.actor)
+        refuse_delete(tables, module, actor=context.actor, force=force)
+        put_deleted(tables, module)
+        ledger.note(tables, "module-delete", actor=context.actor.name, reason=context.reason, module_id=module.id)
+        holding = module_rules.holders(tables, module)
     if not holding:
         context.store.delete_contents(module.id)
     return module
 
 
-def holders(tables: Tables, module: Module) -> list[Row]:
-    """Give the rows of the instances that hold *module* in any version."""
-    return [row for row in tables.find(Row, module_id=module.id, removed_at=None) if row.held is not None]
+def refuse_delete(tables: Tables, module: Module, *, actor: Actor, force: bool = False) -> None:
+    """Refuse to delete what is an admin's, what a run works on, and without *force* what hosts hold."""
+    if module.is_admin and not actor.admin:
+        raise errors.Refused("You must be admin to delete a module with these options. (Module is an admin module)")
+    _refuse_admin_options(_as_request(module, Change()), actor=actor, action="delete")
+    ledger.refuse_while_worked_on(tables, module)
+    module_rules.refuse_delete_of_held(tables, module, force=force)
 
 
-def version_of(contents: bytes, *, number: int, author: str, created_at: datetime) -> Version:
+def put_deleted(tables: Tables, module: Module) -> None:
+    """Mark a module as deleted in an open transaction; its contents go when that has ended."""
+    tables.put(msgspec.structs.replace(module, deleted_at=clock.now()))
+
+
+def version_of(
+    contents: bytes, *, number: int, author: str, created_at: datetime, source: Source | None = None
+) -> Version:
     """Describe contents as a version.
 
     Source  the md5 is Trove's: of the base64 text on one line, not of the file
@@ -170,6 +225,7 @@ def version_of(contents: bytes, *, number: int, author: str, created_at: datetim
         size_bytes=len(contents),
         author=author,
         created_at=created_at,
+        source=source,
     )
 
 
@@ -180,31 +236,6 @@ def _is_readable(store: Store, module: Module) -> bool:
     except errors.DbmodError:
         return False
     return True
-
-
-def _checked_change(
-    context: Context, tables: Tables, reference: str, asked: Change, contents: bytes | None, *, validate: bool
-) -> tuple[Module, Module]:
-    """Give a module before and after a change, or refuse it."""
-    actor, settings = context.actor, context.settings
-    before = lookup.module(tables, reference, actor=actor)
-    if before.is_admin and not actor.admin:
-        raise errors.Refused("You must be admin to update a module with these options. (Module is an admin module)")
-    after = _changed(before, asked, actor=actor)
-    _refuse_bad_fields(after.name, after.description, after.apply_order)
-    module_type = module_types.find(settings, after.type)
-    if (after.datastore, after.datastore_version) != (before.datastore, before.datastore_version):
-        datastore, version = _datastore_of(tables, settings, after.datastore, after.datastore_version)
-        after = msgspec.structs.replace(after, datastore=datastore, datastore_version=version)
-    _refuse_admin_options(_as_request(after, asked), actor=actor, action="update")
-    if after.full_access and (options := _admin_options(_as_request(after, asked))):
-        raise errors.Refused(f"Cannot make module full access: ({', '.join(options)})")
-    if contents is not None:
-        _refuse_bad_contents(module_type, contents, settings=settings, validate=validate)
-        after = _with_contents(after, contents, author=actor.name)
-    elif after.type != before.type and validate:
-        module_types.validate(module_type, context.store.read_contents(before.id, before.current.number))
-    return before, after
 
 
 def _changed(before: Module, asked: Change, *, actor: Actor) -> Module:
@@ -222,8 +253,10 @@ def _changed(before: Module, asked: Change, *, actor: Actor) -> Module:
     return msgspec.structs.replace(before, updated_at=clock.now(), **values)
 
 
-def _with_contents(module: Module, contents: bytes, *, author: str) -> Module:
-    version = version_of(contents, number=module.current.number + 1, author=author, created_at=module.updated_at)
+def _with_contents(module: Module, contents: bytes, *, author: str, source: Source | None) -> Module:
+    version = version_of(
+        contents, number=module.current.number + 1, author=author, created_at=module.updated_at, source=source
+    )
     if version.sha256 == module.current.sha256:
         return module
     return msgspec.structs.replace(module, versions=(*module.versions, version))
@@ -239,58 +272,6 @@ def _as_request(module: Module, asked: Change) -> Request:
         priority_apply=module.priority_apply,
         full_access=None if asked.full_access is msgspec.UNSET else asked.full_access,
     )
-
-
-def _refuse_bad_fields(name: str, description: str | None, apply_order: int) -> None:
-    if not names.is_valid_name(name):
-        raise errors.BadInput(
-            f"The name {name[:300]!r} is not valid.",
-            next_step="use 1 to 255 characters with a letter or digit, no control character, no `/`, not `.` or `..`",
-        )
-    if description is not None and not names.is_valid_text(description):
-        raise errors.BadInput(
-            "The description is not valid.",
-            next_step="use 1 to 255 characters with a letter or digit and no control character",
-        )
-    if apply_order not in APPLY_ORDERS:
-        raise errors.BadInput(f"The apply_order {apply_order} is not valid.", next_step="use a number from 0 to 9")
-
-
-def _datastore_of(
-    tables: Tables, settings: config.Settings, datastore: str | None, version: str | None
-) -> tuple[str | None, str | None]:
-    """Check both together. Returns the datastore's and the version's name, None for all."""
-    if datastore is None:
-        if version is not None:
-            raise errors.BadInput(f"The version '{version}' needs its datastore.", next_step="add --datastore")
-        return None, None
-    datastores.describe(datastore)
-    return datastore, _version_of(tables, settings, datastore, version) if version is not None else None
-
-
-def _version_of(tables: Tables, settings: config.Settings, datastore: str, version: str) -> str:
-    """Find a version that an instance has, or that could be created."""
-    present = sorted({one.datastore_version for one in tables.find(Instance, datastore=datastore, deleted_at=None)})
-    try:
-        return datastores.choose_version(datastore, version, present)
-    except errors.NotFound:
-        if not providers.describe(settings.provider).creates:
-            raise
-        return providers.check_version(settings, settings.provider, datastore, version)
-
-
-def _refuse_bad_contents(
-    module_type: module_types.ModuleType, contents: bytes, *, settings: config.Settings, validate: bool
-) -> None:
-    if not contents:
-        raise errors.BadInput("The contents must hold some data")
-    if len(contents) > settings.contents_limit_bytes:
-        raise errors.BadInput(
-            f"The contents are too large: {len(contents)} bytes, the limit is {settings.contents_limit_bytes}.",
-            next_step="set contents_limit_bytes, up to 67108864",
-        )
-    if validate:
-        module_types.validate(module_type, contents)
 
 
 def _admin_options(request: Request) -> list[str]:
@@ -314,37 +295,3 @@ def _refuse_admin_options(request: Request, *, actor: Actor, action: str) -> Non
         options.append(f"Full Access: {request.full_access}")
     if options and not actor.admin:
         raise errors.Refused(f"You must be admin to {action} a module with these options. ({', '.join(options)})")
-
-
-def _refuse_duplicate(tables: Tables, module: Module) -> None:
-    def scope(one: Module) -> tuple[str | None, ...]:
-        return one.name, one.type, one.tenant, one.datastore, one.datastore_version
-
-    twins: Iterable[Module] = tables.find(Module, name=module.name, deleted_at=None)
-    if any(scope(twin) == scope(module) and twin.id != module.id for twin in twins):
-        raise errors.Refused(
-            f"A module with the name '{module.name}' already exists for datastore '{module.datastore or 'all'}' "
-            f"and datastore version '{module.datastore_version or 'all'}'"
-        )
-
-
-def _refuse_change_of_held(tables: Tables, before: Module, after: Module) -> None:
-    changed = {
-        field for field in before.__struct_fields__ if getattr(before, field) != getattr(after, field)
-    } - HARMLESS
-    if after.live_update:
-        changed.discard("live_update")
-    if before.live_update:
-        changed &= {"type"}  # the host keeps a module under its type: another type would leave the old one behind
-    if not changed:
-        return
-    holding = holders(tables, before)
-    if holding:
-        raise errors.Refused(GUARD, details=_where(before, holding) | {"changes": ", ".join(sorted(changed))})
-
-
-def _where(module: Module, holding: list[Row]) -> dict[str, str]:
-    return {
-        "module": f"{module.name} ({module.type})",
-        "state": f"held by {len(holding)} instance(s): dbmod module-instances {module.id} --include_clustered",
-    }

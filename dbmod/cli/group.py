@@ -11,6 +11,7 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "module",
         ("module-list", "module-show", "module-create", "module-update", "module-delete", "module-versions"),
     ),
+    ("Modules as code", "sync", ("module-sync",)),
     (
         "Modules on instances",
         "work",

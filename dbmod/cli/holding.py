@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from dbmod import clock, fleet, identity, lookup, planning, providers, registry
+from dbmod import clock, fleet, identity, lookup, module_rules, planning, providers
 from dbmod.cli import complete, options, output, paging, shapes
 from dbmod.context import Context
 from dbmod.records import Instance, Module, Row
@@ -37,7 +37,7 @@ def instances(
     """List the instances that hold a module, in any version."""
     tables = context.store.snapshot()
     one = lookup.module(tables, module, actor=context.actor, deleted=True)
-    holding = {row.instance_id for row in registry.holders(tables, one)}
+    holding = {row.instance_id for row in module_rules.holders(tables, one)}
     found = [
         instance
         for instance in lookup.living_instances(tables, actor=context.actor)
@@ -71,7 +71,7 @@ def count(context: Context, *, module: str, include_clustered: bool, view: outpu
         if include_clustered or instance.cluster_id is None
     }
     by_md5: dict[str | None, list[Row]] = defaultdict(list)
-    for row in registry.holders(tables, one):
+    for row in module_rules.holders(tables, one):
         if row.instance_id in counted:
             by_md5[row.held_md5].append(row)
     rows = [_counted(one, held) for held in by_md5.values()]

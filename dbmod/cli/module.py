@@ -5,14 +5,15 @@ from typing import Any
 import click
 import msgspec
 
-from dbmod import clock, errors, identity, lookup, registry
-from dbmod.cli import complete, files, options, output, shapes
+from dbmod import clock, contents_files, errors, identity, lookup, module_rules, registry
+from dbmod.cli import complete, options, output, shapes
 from dbmod.context import Context
 from dbmod.records import Module
 
 LISTED = ("ID", "Name", "Type", "Datastore", "Version", "Auto Apply", "Priority", "Order", "Admin")
 LISTED_FOR_ADMIN = ("Tenant", "Visible")
-VERSIONS = ("Number", "Md5", "Size", "Author", "Created", "Current", "Sha256")
+VERSIONS = ("Number", "Md5", "Size", "Author", "Created", "Current", "Source")
+VERSIONS_FURTHER = ("Sha256", "Revision")
 NO_VALIDATE = "Do not ask the type whether the contents are good."
 
 
@@ -42,7 +43,9 @@ def list_modules(context: Context, *, datastore: str | None, of_tenant: str | No
 
 @options.command("module-show", example="dbmod module-show mymod --long")
 @click.argument("module", shell_complete=complete.modules)
-@click.option("--long", is_flag=True, help="Also sha256, size_bytes and version_number, as json and yaml do.")
+@click.option(
+    "--long", is_flag=True, help="Also its digest, size, version and where it is declared, as json and yaml do."
+)
 @options.shown(*shapes.MODULE, *shapes.MODULE_FURTHER)
 @options.reads
 def show(context: Context, *, module: str, long: bool, view: output.View) -> None:
@@ -77,7 +80,7 @@ def show(context: Context, *, module: str, long: bool, view: output.View) -> Non
 def create(context: Context, *, file: str, unchecked: bool, view: output.View, **fields: Any) -> None:
     """Register a module: a name for contents of a type; FILE `-` reads standard input."""
     request = registry.Request(**fields)
-    contents = files.read_contents(file, limit_bytes=context.settings.contents_limit_bytes)
+    contents = contents_files.read(file, limit_bytes=context.settings.contents_limit_bytes)
     made = registry.create(context, request, contents, validate=not unchecked)
     _show(context, made, view)
 
@@ -114,7 +117,7 @@ def update(
     change = _change(fields)
     contents = None
     if file is not None:
-        contents = files.read_contents(file, limit_bytes=context.settings.contents_limit_bytes)
+        contents = contents_files.read(file, limit_bytes=context.settings.contents_limit_bytes)
     changed = registry.change(context, module, change, contents, validate=not unchecked)
     _show(context, changed, view)
 
@@ -130,7 +133,7 @@ def delete(context: Context, *, module: str, force: bool) -> None:
 
 @options.command("module-versions", example="dbmod module-versions mymod")
 @click.argument("module", shell_complete=complete.modules)
-@options.shown(*VERSIONS)
+@options.shown(*VERSIONS, *VERSIONS_FURTHER)
 @options.reads
 def versions(context: Context, *, module: str, view: output.View) -> None:
     """List the versions of a module's contents, the first one first."""
@@ -143,11 +146,13 @@ def versions(context: Context, *, module: str, view: output.View) -> None:
             version.author,
             clock.seconds(version.created_at),
             version is one.current,
+            shapes.source(version.source),
             version.sha256,
+            (version.source.revision if version.source else "") or None,
         )
         for version in one.versions
     ]
-    output.table(view, VERSIONS[:-1], rows, further=VERSIONS[-1:])
+    output.table(view, VERSIONS, rows, further=VERSIONS_FURTHER)
 
 
 def _listed(one: Module) -> tuple[Any, ...]:
@@ -167,7 +172,7 @@ def _listed(one: Module) -> tuple[Any, ...]:
 
 
 def _show(context: Context, one: Module, view: output.View, *, long: bool = False) -> None:
-    count = len(registry.holders(context.store.snapshot(), one))
+    count = len(module_rules.holders(context.store.snapshot(), one))
     values, further = shapes.module(one, instance_count=count), shapes.module_further(one)
     output.properties(view, {**values, **further} if long else values, further=further)
 

@@ -202,24 +202,25 @@ def displays(function: Command[...]) -> Command[...]:
                 "-K and --vault-id go with --wait: nobody is there to be asked later.",
                 next_step="leave out --no-wait, or set become_password_file and vault_ids in the configuration",
             )
-        login = logins.Login()
-        if ask_become_pass or vault_id:
-            from dbmod.cli import ask  # 20 ms, and few commands ask
-
-            login = ask.login(become=ask_become_pass, vault_ids=vault_id)
+        login = _login(become=ask_become_pass, vault_ids=vault_id)
         return function(*args, display=Display(quiet=quiet, verbosity=verbose, login=login), **kwargs)
 
-    click.option(
-        "--vault-id",
-        multiple=True,
-        metavar="LABEL@SOURCE",
-        help="Opens what is encrypted in your inventory, as with Ansible: a file, or `prompt` (repeatable).",
-    )(displayed)
+    _vault_id(displayed, opens="your inventory")
     click.option("-K", "--ask-become-pass", is_flag=True, help="Ask for the password of sudo on the hosts.")(displayed)
     click.option("-v", "--verbose", count=True, help="Show Ansible's own output too; -vv and more: more of it.")(
         displayed
     )
     return click.option("-q", "--quiet", is_flag=True, help="No progress.")(displayed)
+
+
+def unlocks(function: Command[...]) -> Command[...]:
+    """Add --vault-id to a command that carries out no run; the command gets it as `login`."""
+
+    @functools.wraps(function)
+    def unlocking(*args: Any, vault_id: tuple[str, ...], **kwargs: Any) -> int | None:
+        return function(*args, login=_login(become=False, vault_ids=vault_id), **kwargs)
+
+    return _vault_id(unlocking, opens="the contents files")
 
 
 def meets(function: Command[...]) -> Command[...]:
@@ -308,6 +309,23 @@ def _refuse_no_match(context: Context, selection: Selection) -> None:
     """Refuse a selection that names nothing: a slip of the pen must not look like work done. An empty fleet may be."""
     if not selection.all and not operations.select(context.store.snapshot(), selection, actor=context.actor):
         raise errors.BadInput("No instance matches the selection.", next_step="dbmod list --include_clustered")
+
+
+def _vault_id(function: Command[...], *, opens: str) -> Command[...]:
+    return click.option(
+        "--vault-id",
+        multiple=True,
+        metavar="LABEL@SOURCE",
+        help=f"Opens what is encrypted in {opens}, as with Ansible: a file, or `prompt` (repeatable).",
+    )(function)
+
+
+def _login(*, become: bool, vault_ids: tuple[str, ...]) -> logins.Login:
+    if not become and not vault_ids:
+        return logins.Login()
+    from dbmod.cli import ask  # 20 ms, and few commands ask
+
+    return ask.login(become=become, vault_ids=vault_ids)
 
 
 def _known(asked: tuple[str, ...], columns: tuple[str, ...]) -> tuple[str, ...]:

@@ -112,7 +112,8 @@ def history(context: Context, *, what: str, view: output.View) -> None:
     tried = [(runs[one.run_id], one) for one in attempts if one.run_id in runs]
     tried.sort(key=lambda pair: (pair[0].serial, pair[1].position, pair[1].order))
     lines = [(run.serial, _tried(tables, run, attempt)) for run, attempt in tried]
-    lines += [(run.serial, _registered(run, what)) for run in runs.values() if _is_about(run, subject)]
+    module_id = subject.get("module_id", "")
+    lines += [(one.serial, _registered(one, what, module_id)) for one in runs.values() if _is_about(one, module_id)]
     output.table(view, HISTORY, [line for _, line in sorted(lines, key=lambda pair: pair[0])])
 
 
@@ -161,6 +162,7 @@ def _show(context: Context, run: Run, view: output.View) -> Outcome:
     tables = context.store.snapshot()
     created, ended = carry.times(run)
     tried = [_attempted(outcome, one) for one in outcome.attempts]
+    tried += [_synced_module(tables, module_id, said) for module_id, said in _synced(run).items()]
     output.properties(
         view,
         {
@@ -197,6 +199,11 @@ def _attempted(outcome: Outcome, attempt: Attempt) -> tuple[Any, ...]:
         attempt.number or None,
         attempt.message,
     )
+
+
+def _synced_module(tables: Tables, module_id: str, said: str) -> tuple[Any, ...]:
+    module = tables.get(Module, module_id)
+    return None, module.name if module else module_id, None, "OK", None, None, said
 
 
 def _batch(run: Run) -> str:
@@ -250,14 +257,20 @@ def _tried(tables: Tables, run: Run, attempt: Attempt) -> tuple[Any, ...]:
     )
 
 
-def _is_about(run: Run, subject: Mapping[str, str]) -> bool:
+def _is_about(run: Run, module_id: str) -> bool:
     """Tell whether a run only registered, changed or deleted the module that is asked about."""
-    return not run.playbook and run.module_id is not None and run.module_id == subject.get("module_id")
+    return not run.playbook and bool(module_id) and (run.module_id == module_id or module_id in _synced(run))
 
 
-def _registered(run: Run, module: str) -> tuple[Any, ...]:
-    when = clock.seconds(run.created_at)
-    return when, run.id, run.verb, None, module, None, None, "OK", "", run.actor, run.reason
+def _synced(run: Run) -> Mapping[str, str]:
+    """Give what a module-sync did: module id → create, update or delete."""
+    found: Mapping[str, str] = run.options.get("modules", {}) if run.verb == "module-sync" else {}
+    return found
+
+
+def _registered(run: Run, module: str, module_id: str) -> tuple[Any, ...]:
+    when, said = clock.seconds(run.created_at), _synced(run).get(module_id, "")
+    return when, run.id, run.verb, None, module, None, None, "OK", said, run.actor, run.reason
 
 
 def _correction(outcome: Outcome, attempt: Attempt) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from dbmod import clock, datastores, planning
-from dbmod.records import Cluster, Instance, Module, Row
+from dbmod.records import Cluster, Instance, Module, Row, Source
 
 MODULE = (
     "apply_order",
@@ -27,7 +27,8 @@ MODULE = (
     "updated",
     "visible",
 )
-MODULE_FURTHER = ("sha256", "size_bytes", "version_number")
+MODULE_FURTHER = ("declared_in", "revision", "revision_dirty", "sha256", "size_bytes", "version_number")
+REVISION_LENGTH = 12
 INSTANCES = ("ID", "Name", "Datastore", "Datastore Version", "Status", "Flavor ID", "Size", "Region")
 
 
@@ -63,7 +64,21 @@ def module(one: Module, *, instance_count: int) -> dict[str, Any]:
 def module_further(one: Module) -> dict[str, Any]:
     """Give what --long, json and yaml add; the fields of MODULE_FURTHER."""
     version = one.current
-    return {"sha256": version.sha256, "size_bytes": version.size_bytes, "version_number": version.number}
+    return {
+        "declared_in": one.declared_in or None,
+        "revision": version.source.revision or None if version.source else None,
+        "revision_dirty": version.source.is_dirty if version.source else None,
+        "sha256": version.sha256,
+        "size_bytes": version.size_bytes,
+        "version_number": version.number,
+    }
+
+
+def source(one: Source | None) -> str | None:
+    """Write where contents were declared: the set's name, the revision as git abbreviates it."""
+    if one is None:
+        return None
+    return f"{one.declared_in} {one.revision[:REVISION_LENGTH]}{'+changes' if one.is_dirty else ''}".rstrip()
 
 
 def instance(one: Instance, *, status: str) -> tuple[Any, ...]:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from dbmod import datastores, errors, registry
+from dbmod import datastores, errors, module_rules, registry
 from dbmod.context import Context
 from dbmod.identity import Actor
 from dbmod.records import Module, Run
@@ -268,13 +268,13 @@ def test_the_same_contents_leave_md5_and_number(here: Context, put: Put) -> None
 def test_a_held_module_without_live_update_cannot_be_changed(here: Context, put: Put, asked: dict[str, Any]) -> None:
     module = create(here)
     hold(put, module)
-    assert refused(change, here, module, **asked) == registry.GUARD
-    assert refused(change, here, module, 2, live_update=True) == registry.GUARD
+    assert refused(change, here, module, **asked) == module_rules.GUARD
+    assert refused(change, here, module, 2, live_update=True) == module_rules.GUARD
     assert stored(here) == [module]
 
 
 def test_the_guard_has_troves_words() -> None:
-    assert registry.GUARD == (
+    assert module_rules.GUARD == (
         "A module cannot be deleted or its contents modified if it has been applied to a non-terminated instance, "
         "unless the module has been marked as 'live_update.' Please remove the module from all non-terminated "
         "instances and try again."
@@ -284,8 +284,8 @@ def test_the_guard_has_troves_words() -> None:
 def test_the_guard_looks_at_every_version_not_only_the_current(here: Context, put: Put) -> None:
     module = change(here, create(here), 2)
     hold(put, module, number=1)
-    assert refused(change, here, module, 3) == registry.GUARD
-    assert refused(registry.delete, here, module.id, force=True) == registry.GUARD
+    assert refused(change, here, module, 3) == module_rules.GUARD
+    assert refused(registry.delete, here, module.id, force=True) == module_rules.GUARD
 
 
 def test_description_name_apply_order_and_switching_live_update_on_are_allowed_while_held(
@@ -312,7 +312,7 @@ def test_a_live_update_module_may_change_but_not_its_type_while_held(here: Conte
     settings = here.settings
     work = registry.change
     asked, license_key = Change(type="new_relic_license"), b"license_key=0123456789"
-    assert refused(work, REPLACE(here, settings=settings), module.id, asked, license_key) == registry.GUARD
+    assert refused(work, REPLACE(here, settings=settings), module.id, asked, license_key) == module_rules.GUARD
     assert not change(here, module, 2, live_update=False).live_update
 
 
@@ -389,7 +389,7 @@ def test_a_held_live_update_module_is_deleted_by_force_only_and_rows_and_content
     said = refused(registry.delete, here, module.id, force=False)
     assert said == "Module 'mymod' is still held by 1 instance(s)."
     registry.delete(here, module.id, force=True)
-    assert len(registry.holders(here.store.snapshot(), module)) == 1
+    assert len(module_rules.holders(here.store.snapshot(), module)) == 1
     assert here.store.read_contents(module.id, 1) == builders.contents(1)
 
 
@@ -397,9 +397,9 @@ def test_a_refused_delete_leaves_everything(here: Context, put: Put) -> None:
     module = create(here)
     hold(put, module)
     before = here.store.snapshot().serial
-    assert refused(registry.delete, here, module.id, force=False) == registry.GUARD
+    assert refused(registry.delete, here, module.id, force=False) == module_rules.GUARD
     assert here.store.snapshot().serial == before
-    assert len(registry.holders(here.store.snapshot(), module)) == 1
+    assert len(module_rules.holders(here.store.snapshot(), module)) == 1
 
 
 def test_every_change_of_the_registry_is_kept_in_the_history_with_its_reason(here: Context) -> None:
