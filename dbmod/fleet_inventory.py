@@ -36,7 +36,7 @@ def stamp(context: Context, tables: Tables) -> str:
 def load(context: Context, tables: Tables) -> Fleet:
     living = tables.find(Instance, deleted_at=None)
     host_names = inventory.host_names(living)  # of all, as the plan of a run does
-    seen = lookup.living_instances(tables, actor=context.actor)
+    seen = sorted(lookup.living_instances(tables, actor=context.actor), key=lambda one: host_names[one.id])
     reached = connections.variables(seen, context.settings, known_hosts_file=context.settings.home_path / KNOWN_HOSTS)
     rows = tables.find(Row, removed_at=None)
     holding = {row.module_id for row in rows}

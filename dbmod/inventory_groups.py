@@ -31,7 +31,7 @@ def build(
     host_names  instance id → host name
     modules     those that exist for the one who asks; each has its groups, also where no host is in them
     rows        live ones; those of other modules and instances are passed over
-    Returns     group → host names
+    Returns     group → host names, sorted
     """
     there = list(instances)
     groups: Groups = {}
@@ -40,7 +40,8 @@ def build(
             if instance.id in held:
                 groups.setdefault(f"{kind}_{held[instance.id]}", []).append(host_names[instance.id])
     hosts = {instance.id: host_names[instance.id] for instance in there}
-    return groups | _standings(hosts, modules, rows)
+    groups |= _standings(hosts, modules, rows)
+    return {name: sorted(members) for name, members in groups.items()}
 
 
 def is_like_a_group(name: str) -> bool:

@@ -128,13 +128,15 @@ def _trusted_text(text: str) -> str:
 
 def _find_library() -> None:
     """Make dbmod importable, the one of this project where none is installed. Raises AnsibleParserError."""
-    if importlib.util.find_spec("dbmod") is None:
+    installed = importlib.util.find_spec("dbmod")
+    if installed is None or installed.origin is None:  # nothing, or a directory that only bears the name
         sys.path.append(str(PROJECT))
     try:
-        import dbmod
+        from dbmod import __path__ as places
+        from dbmod import __version__ as version
 
-        _refuse_another_version(Path(dbmod.__file__).parent, dbmod.__version__)
-        import dbmod.doors
+        _refuse_another_version(places[0], version)
+        import dbmod.doors  # noqa: F401
     except ImportError as error:
         raise AnsibleParserError(
             f"{error.name} is missing in the Python that runs Ansible, {sys.executable}\n"
@@ -142,7 +144,7 @@ def _find_library() -> None:
         ) from None
 
 
-def _refuse_another_version(found: Path, version: str) -> None:
+def _refuse_another_version(found: str, version: str) -> None:
     """Refuse an installed dbmod that is not of this project's version, as an old execution environment has it."""
     own = PROJECT / "dbmod" / "__init__.py"  # not there where this file is part of an installed dbmod
     expected = VERSION.search(own.read_text(encoding="utf-8")) if own.exists() else None
