@@ -233,6 +233,14 @@ def test_a_ledger_that_cannot_be_read_is_an_error_and_no_empty_fleet(source: Sou
     assert "Traceback" not in ended.said
 
 
+def test_a_play_is_limited_to_the_hosts_that_are_behind(source: Source) -> None:
+    site = source.site
+    given = ("-e", "all_instances=true", "-e", "modules=my-mod", "--limit", "module_my_mod_outdated", "--check")
+    played = site.playbook("module_apply", *given)
+    assert played.code == 0, played.said
+    assert site.states(site.last_run()) == {"db-1": "skipped", "db-2": "skipped"}
+
+
 def test_a_group_of_another_inventory_that_bears_a_host_s_name_gets_nothing_of_it(source: Source) -> None:
     other = source.site.directory / "other.ini"
     other.write_text("[db-0]\nstranger\n")
