@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dbmod import datastores, errors, names, providers
+from dbmod import datastores, errors, inventory_groups, names, providers
 from dbmod.records import Instance
 
 Variables = dict[str, Any]
@@ -32,8 +32,9 @@ def host_names(instances: Iterable[Instance]) -> dict[str, str]:
 
 
 def is_host_name(name: str) -> bool:
-    """Tell whether a name can stand for a host; an id cannot, as it may be another instance's."""
-    return names.is_plain(name) and name not in RESERVED and not names.is_identifier(name)
+    """Tell whether a name can stand for a host; an id cannot, as it may be another instance's, nor a group's name."""
+    is_taken = name in RESERVED or names.is_identifier(name) or inventory_groups.is_like_a_group(name)
+    return names.is_plain(name) and not is_taken
 
 
 def build(
@@ -80,11 +81,16 @@ def variables(instance: Instance) -> Variables:
     return {key: _checked(key, value) for key, value in known.items() if value is not None}
 
 
+def is_harmless(text: str) -> bool:
+    """Tell whether Ansible finds nothing to execute in a text; a first line may say what stands for the braces."""
+    return "{" not in text and "\n" not in text
+
+
 def _checked(key: str, value: Any) -> Any:
     """Refuse a value that Ansible would execute; the fleet's own checks keep such out, this is the last door."""
     if isinstance(value, list):
         return [_checked(key, one) for one in value]
-    if isinstance(value, str) and ("{" in value or "\n" in value):
+    if isinstance(value, str) and not is_harmless(value):
         raise errors.BadInput(
             f"The {key.removeprefix('dbmod_')} {value!r} cannot be used: Ansible would execute what is in the braces.",
             next_step="choose a path without braces and line breaks for home and local_directory",
