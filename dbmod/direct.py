@@ -53,14 +53,16 @@ def begin(here: Context, playbook: str, play: Play) -> doors.Answer:
     here = msgspec.structs.replace(
         here, actor=awx.actor(here.actor, play.given), reason=given.get("reason", here.reason)
     )
+    is_rehearsal = play.check and playbook not in HOSTS_ARE_ASKED
+    if not is_rehearsal:
+        ledger.sweep(here.store)
+        run_directory.sweep(here)
     rehearsal = msgspec.structs.replace(here, store=Rehearsal(here.store))
     planned = planner(rehearsal, given, play)
     if planned.run:
         _refuse_strangers(rehearsal, planned.run, play)
-    if play.check and playbook not in HOSTS_ARE_ASKED:
+    if is_rehearsal:
         return doors.nothing() | {"told": _told(rehearsal, planned, "Nothing is done (--check). It would"), "added": []}
-    ledger.sweep(here.store)
-    run_directory.sweep(here)
     planned = planner(here, given, play)
     asks = "asks hosts what would change (--check):" if play.check else "is to"
     told = _told(here, planned, f"Run {planned.run.id} {asks}" if planned.run else "")
@@ -70,15 +72,21 @@ def begin(here: Context, playbook: str, play: Play) -> doors.Answer:
     return doors.start(here, planned.run.id) | {"told": told, "added": added}
 
 
+def take_over(here: Context, run_id: str, *, check: bool) -> doors.Answer:
+    """Take over the run that the command planned, or an earlier job. Raises Refused where --check would fake it."""
+    run = ledger.open_run(here.store.snapshot(), run_id)
+    if check and not run.options.get("check"):
+        raise errors.Refused(f"The run {run_id} is planned to be done, not to be tried.", next_step="leave --check out")
+    return doors.start(here, run_id) | {"told": [], "added": []}
+
+
 def _refuse_strangers(here: Context, run: Run, play: Play) -> None:
     """Refuse where Ansible would take other hosts than the run's, or leave some of them out."""
     tables = here.store.snapshot()
-    wanted = {one.instance_id for one in tables.find(Attempt, run_id=run.id)}
-    hosts = run_directory.hosts_of(here, run)
-    there = {host: play.known[host] for host in hosts if host in play.known}
-    for host, instance in hosts.items():
-        known = there.get(host)
-        if host in play.groups or (known is not None and str(known.get("dbmod_id", instance.id)) != instance.id):
+    outside = {one.instance_id for one in tables.find(Attempt, run_id=run.id)}.difference(play.instance_ids)
+    for host, instance in run_directory.hosts_of(here, run).items():
+        known = play.hosts.get(host) or (str(play.known[host].get("dbmod_id", "")) if host in play.known else None)
+        if host in play.groups or known not in (None, "", instance.id):
             raise errors.Refused(
                 f"The inventory has a {'group' if host in play.groups else 'host'} '{host}', "
                 f"which Ansible would take for the instance of that name.",
@@ -92,7 +100,7 @@ def _refuse_strangers(here: Context, run: Run, play: Play) -> None:
                 f"--limit {play.limit!r} would leave out '{instance.name}', which is not there yet.",
                 next_step="leave --limit out",
             )
-        if instance.id in wanted and not is_new and instance.id not in play.instance_ids:
+        if instance.id in outside and not is_new:
             raise errors.BadInput(
                 f"Instance '{instance.name}' is not among the hosts of this play.",
                 next_step="widen --limit, and give dbmod's inventory: -i inventory/dbmod.yml",
@@ -288,4 +296,5 @@ def _shortened(lines: list[str]) -> list[str]:
 
 def hosts_of_play(known: Mapping[str, Mapping[str, Any]], names: Collection[str]) -> dict[str, str]:
     """Give the hosts of a play that are instances, name → instance id."""
-    return {str(name): str(known[name]["dbmod_id"]) for name in names if "dbmod_id" in known[name]}
+    found = ((str(name), known[name]) for name in names)  # to look a host up takes milliseconds
+    return {name: str(of_host["dbmod_id"]) for name, of_host in found if "dbmod_id" in of_host}

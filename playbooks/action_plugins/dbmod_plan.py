@@ -27,7 +27,7 @@ class ActionModule(ActionBase):
             awx.refuse_slice(given)
             here = doors.context()
             if arguments.get("run"):
-                return doors.start(here, arguments["run"]) | {"told": [], "added": []}
+                return direct.take_over(here, arguments["run"], check=self._task.check_mode)
             known = task_vars["hostvars"]
             play = direct.Play(
                 given=given,

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from dbmod import direct, errors, ledger, providers, run_directory
+from dbmod import direct, errors, fleet, ledger, providers, run_directory
 from dbmod.context import Context
 from dbmod.records import Attempt, Instance, Run
 from tests import builders
@@ -203,3 +203,10 @@ def test_the_job_of_awx_is_the_actor(here: Context, hosts: list[Instance]) -> No
     told = {"awx_job_id": 42, "tower_job_id": 42, "awx_user_name": Tagged("alice")}
     run, _ = begun(here, "instance_restart", play(hosts, instance="db-1", **told))
     assert run.actor == "alice (AWX job 42)"
+
+
+def test_a_planned_run_is_not_faked_by_check(here: Context, hosts: list[Instance]) -> None:
+    _, run = fleet.plan_restart(here, "db-1")
+    with pytest.raises(errors.Refused, match="is planned to be done"):
+        direct.take_over(here, run.id, check=True)
+    assert direct.take_over(here, run.id, check=False)["plan"]["hosts"] == ["db-1"]
