@@ -127,6 +127,7 @@ def test_a_sliced_job_and_a_wrong_value_are_refused_before_anything_is_planned(s
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(900)
 def test_a_cluster_lives_without_the_command(site: Site) -> None:
     version = datastores.versions("redis")[0]
     members = [{"flavor": "20"}]

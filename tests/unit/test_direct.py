@@ -210,3 +210,21 @@ def test_a_planned_run_is_not_faked_by_check(here: Context, hosts: list[Instance
     with pytest.raises(errors.Refused, match="is planned to be done"):
         direct.take_over(here, run.id, check=True)
     assert direct.take_over(here, run.id, check=False)["plan"]["hosts"] == ["db-1"]
+
+
+def test_a_host_that_is_reached_by_ssh_gets_its_file_of_host_keys(here: Context, put: Put) -> None:
+    facts = {"user": "debian", "become": 1, "directory": "/srv/dbmod"}
+    new = builders.instance("far", provider="openstack", status="BUILD", address="192.0.2.7", provider_facts=facts)
+    put(new)
+    with here.store.transaction(holder="test") as tables:
+        run = fleet.plan_claim(tables, here, "create", "instance_create", [new])
+    known = run_directory.variables_of(here, run.id, "far")
+    file = Path(known["dbmod_known_hosts"])
+    assert file.read_text() == ""
+    assert file.parent.stat().st_mode & 0o777 == 0o700
+    assert (known["ansible_connection"], known["ansible_host"], known["ansible_user"]) == ("ssh", "192.0.2.7", "debian")
+    assert "StrictHostKeyChecking=yes" in known["ansible_ssh_args"]
+    assert "ControlPersist" in known["ansible_ssh_args"]  # dozens of tasks are to come
+    file.write_text("a key that the console told")
+    assert run_directory.variables_of(here, run.id, "far") == known
+    assert file.read_text() == "a key that the console told"

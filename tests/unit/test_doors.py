@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from dbmod import building, doors, errors, fleet, inventory, ledger, operations, processes
-from dbmod.building import Member, NewInstance
+from dbmod.building import Account, Member, NewInstance
 from dbmod.context import Context
 from dbmod.operations import Pace, Selection
 from dbmod.records import Attempt, Instance, Module, Row, Run
@@ -189,6 +189,16 @@ def test_an_instance_is_recorded_with_its_facts(here: Context) -> None:
     assert found
     assert (found.status, found.address) == ("ACTIVE", "127.0.0.2")
     assert (answer["failed_hosts"], of(here, run).state) == ([], "done")
+
+
+def test_passwords_of_users_are_gone_when_the_instance_is_made(here: Context) -> None:
+    request = NewInstance(name="new", member=Member(flavor="15"), users=(Account(name="app", password="secret"),))
+    instance, run = building.plan_create(here, request)
+    doors.start(here, run.id)
+    assert b"secret" in here.store.read_contents(run.id, 0)
+    doors.record_instances(here, run.id, status="ACTIVE", hosts=told(instance))
+    with pytest.raises(errors.NotFound):
+        here.store.read_contents(run.id, 0)
 
 
 @pytest.mark.parametrize(
