@@ -47,8 +47,9 @@ nightly: test_environment lint ## also the long trials, and the tests with the n
 	    [ $$set_up = 3 ] || status=1; fi; \
 	exit $$status
 
-docs: test_environment ## write the CLI reference in docs/ from the commands themselves
+docs: test_environment ## write the references in docs/ from the commands and the playbooks themselves
 	@python scripts/cli_reference.py
+	@python scripts/playbook_reference.py
 
 clean: ## remove what the other targets made in this directory; no server, no ledger
 	rm -rf .venv .venv-newest .ansible .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist

@@ -12,6 +12,7 @@ from dbmod.records import Cluster, Instance, Module, Run
 from dbmod.store.interface import Tables
 
 NO_REGION = "RegionOne"  # as Trove shows it
+NIC_KEYS = ("net-id", "v4-fixed-ip", "port-id")
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,6 +125,17 @@ def plan_cluster_grow(context: Context, reference: str, members: Sequence[Member
     with context.transaction("cluster-grow") as tables:
         cluster = fleet.idle_cluster(tables, context, there.id)
         return cluster, _plan_members(tables, context, cluster, news, verb="grow")
+
+
+def nic(text: str) -> str:
+    """Check a network: net-id=…, v4-fixed-ip=…, port-id=…, each at most once. Returns it without spaces."""
+    parts = [part.strip() for part in text.split(",")]
+    keys = [part.partition("=")[0] for part in parts]
+    if any(not part.partition("=")[2] for part in parts) or set(keys) - set(NIC_KEYS) or len(set(keys)) < len(keys):
+        raise errors.BadInput(
+            f"A nic {text!r} is not understood.", details={"form": "net-id=…,v4-fixed-ip=…,port-id=…"}
+        )
+    return ",".join(parts)
 
 
 class _New(msgspec.Struct, frozen=True, kw_only=True):

@@ -186,6 +186,8 @@ def record_instances(here: Context, run_id: str, *, status: str, hosts: Mapping[
         closed = [one for one in tables.find(Attempt, run_id=run_id, batch=0) if one.state != "planned"]
         _close_when_done(tables, run_id)
     _forget_passwords(here, run, claimed)
+    if run.verb == "create":
+        here.store.delete_contents(run.id)  # the databases and users that were asked for are made
     answer = _told(here, run_id, closed)
     failed = {one.instance_id for one in closed if one.state in ledger.BAD}
     return answer | {"failed_hosts": [host for host, value in hosts.items() if value["id"] in failed]}

@@ -149,8 +149,11 @@ def plan_question(
         return _write(tables, context, verb, work, pace=pace, skipped=skipped, options=dict(options or {}))
 
 
-def plan_retrieve(context: Context, selection: Selection, *, directory: str, prefix: str) -> Planned:
-    """Plan to fetch contents from hosts into files below *directory*, which is made if missing."""
+def plan_retrieve(context: Context, selection: Selection, *, directory: str, prefix: str, make: bool = True) -> Planned:
+    """Plan to fetch contents from hosts into files below *directory*, which is made if missing.
+
+    make  False: the directory is not made yet, as the plan is only looked at
+    """
     if prefix and not prefix.endswith("_"):
         prefix += "_"
     is_short = len(prefix.encode(errors="replace")) <= PREFIX_LIMIT_BYTES
@@ -161,7 +164,8 @@ def plan_retrieve(context: Context, selection: Selection, *, directory: str, pre
         )
     place = Path(directory).expanduser().absolute()
     try:
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if make:
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise errors.BadInput(f"The directory {place} cannot be made: {error.strerror}") from error
     return plan_question(context, "retrieve", selection, options={"directory": str(place), "prefix": prefix})

@@ -6,8 +6,8 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ PASSED = ("HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "SSH_AUTH_SOCK", "K
 PASSED_PREFIXES = ("DBMOD_", "LC_")
 WITHHELD = ("DBMOD_KEY", "DBMOD_PREVIOUS_KEY")  # ansible-runner writes the whole environment to disk
 BUILDING = ("create", "delete", "grow", "shrink")  # verbs with dozens of tasks on each host; they may ask a cloud
+KNOWN_HOSTS = "known_hosts"
 MAKER = "maker"  # the process that made the directory
 
 
@@ -83,21 +84,46 @@ def make(context: Context, run_id: str) -> Path:
     (directory / MAKER).write_bytes(msgspec.json.encode(processes.owner()))
     run = ledger.open_run(context.store.snapshot(), run_id)
     hosts = hosts_of(context, run)
-    known_hosts = directory / "known_hosts"
-    data = inventory.build(
+    data = _described(context, run, hosts)
+    _write_known_hosts(directory, hosts.values())
+    _write_inventory(directory / "inventory", data, hosts, is_adopting=run.verb == "adopt")
+    return directory
+
+
+def variables_of(context: Context, run_id: str, host: str) -> dict[str, Any]:
+    """Give the variables of a host that the inventory of a play without the command does not know.
+
+    Where it is reached by SSH its run gets a directory, for the keys of its hosts; `sweep` removes that.
+    """
+    run = ledger.open_run(context.store.snapshot(), run_id)
+    hosts = hosts_of(context, run)
+    if providers.connection(hosts[host].provider).get("ansible_connection") == "ssh":
+        directory = parent(context) / run_id
+        with suppress(FileExistsError):  # the first of several hosts made it
+            directory.mkdir(mode=0o700)
+            (directory / MAKER).write_bytes(msgspec.json.encode(processes.owner(os.getppid())))
+            _write_known_hosts(directory, hosts.values())
+    variables: dict[str, Any] = _described(context, run, hosts)["all"]["hosts"][host]
+    return variables
+
+
+def _write_known_hosts(directory: Path, instances: Iterable[Instance]) -> None:
+    (directory / KNOWN_HOSTS).write_text(connections.known_hosts(instances), encoding="ascii")
+
+
+def _described(context: Context, run: Run, hosts: Mapping[str, Instance]) -> dict[str, Any]:
+    """Give the inventory of a run's hosts."""
+    return inventory.build(
         hosts.values(),
         host_names={instance.id: host for host, instance in hosts.items()},
         connections=connections.variables(
             hosts.values(),
             context.settings,
-            known_hosts_file=known_hosts,
+            known_hosts_file=parent(context) / run.id / KNOWN_HOSTS,
             is_shared=run.verb in BUILDING,
             adopting=run if run.verb == "adopt" else None,
         ),
     )
-    known_hosts.write_text(connections.known_hosts(hosts.values()), encoding="ascii")
-    _write_inventory(directory / "inventory", data, hosts, is_adopting=run.verb == "adopt")
-    return directory
 
 
 def _write_inventory(

@@ -24,7 +24,11 @@ from dbmod.records import Attempt, Run
 from dbmod.store import durable
 
 DOORS = ("dbmod_plan", "dbmod_gate", "dbmod_apply", "dbmod_record")  # told in their own way
-QUIET = (*DOORS, "include_role", "include_tasks", "set_fact", "meta", "validate_argument_spec", "assert", "stat")
+QUIET = (
+    *DOORS,
+    *("dbmod_host", "debug", "include_role", "include_tasks", "set_fact", "meta", "validate_argument_spec"),
+    *("assert", "stat"),
+)
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # a closed terminal stops after the batch in flight, too
 STOP_PATIENCE_SECONDS = 5
 POLL_SECONDS = 0.5

@@ -110,7 +110,7 @@ def create(
             volume_gb=given["volume_gb"],
             volume_type=given["volume_type"],
             modules=given["modules"],
-            nics=tuple(parsing.nic(one) for one in given["nics"]),
+            nics=tuple(building.nic(one) for one in given["nics"]),
             availability_zone=given["availability_zone"],
             region=given["region"],
         ),

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-from dbmod import errors
+from dbmod import building, errors
 from dbmod.building import Member
 
-NIC_KEYS = ("net-id", "v4-fixed-ip", "port-id")
 MEMBER_KEYS = ("flavor", "volume", "volume_type", "module", "nic", "availability_zone", "region")
 
 
@@ -18,7 +17,7 @@ def member(text: str) -> Member:
     for part in text.replace('"', "").replace("'", "").split(","):
         key, equals, value = part.partition("=")
         key = key.strip()
-        if key in NIC_KEYS and values["nic"]:
+        if key in building.NIC_KEYS and values["nic"]:
             values["nic"][-1] += f",{key}={value.strip()}"
             continue
         key = key.replace("-", "_")
@@ -33,7 +32,7 @@ def member(text: str) -> Member:
         volume_gb=size(_one(values, "volume") or "1", what="--instance: volume"),
         volume_type=_one(values, "volume_type"),
         modules=tuple(values["module"]),
-        nics=tuple(nic(one) for one in values["nic"]),
+        nics=tuple(building.nic(one) for one in values["nic"]),
         availability_zone=_one(values, "availability_zone"),
         region=_one(values, "region"),
     )
@@ -41,17 +40,6 @@ def member(text: str) -> Member:
 
 def members(texts: Sequence[str]) -> tuple[Member, ...]:
     return tuple(member(text) for text in texts)
-
-
-def nic(text: str) -> str:
-    """Check a --nic: net-id=…, v4-fixed-ip=…, port-id=…, each at most once. Returns it without spaces."""
-    parts = [part.strip() for part in text.split(",")]
-    keys = [part.partition("=")[0] for part in parts]
-    if any(not part.partition("=")[2] for part in parts) or set(keys) - set(NIC_KEYS) or len(set(keys)) < len(keys):
-        raise errors.BadInput(
-            f"A nic {text!r} is not understood.", details={"form": "net-id=…,v4-fixed-ip=…,port-id=…"}
-        )
-    return ",".join(parts)
 
 
 def size(text: str, *, what: str) -> int:

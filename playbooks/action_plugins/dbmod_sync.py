@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible.utils.vars import load_extra_vars
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # a checkout without an installed dbmod
 
@@ -23,5 +24,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
+        given = {**self._task.get_play().get_vars(), **load_extra_vars(self._loader)}
+        play = direct.Play(given=given, hosts={}, known={}, check=self._task.check_mode)
         open_vault = functools.partial(vault_files.open_with, self._loader._vault)
-        return result | doors.guarded(lambda: direct.sync(doors.context(), task_vars, open_vault=open_vault))
+        return result | doors.guarded(lambda: direct.sync(doors.context(), play, open_vault=open_vault))

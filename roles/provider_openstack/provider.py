@@ -47,6 +47,8 @@ def check(settings: Settings, wanted: Wanted) -> Mapping[str, str | int]:
         facts["volume_type"] = cloud.volume_type(settings, wanted.volume_type)
     if settings.openstack_floating_network:
         facts["floating_network"] = cloud.network(settings, settings.openstack_floating_network)
+    if settings.openstack_cloud:
+        facts["cloud"] = settings.openstack_cloud  # a run without the command has no clouds.yaml of its own
     if settings.accept_host_key:
         facts["accept_host_key"] = 1
     if wanted.availability_zone:
@@ -68,6 +70,6 @@ def _in_region(settings: Settings, region: str) -> Settings:
 
 def _refuse_what_is_no_variable(facts: Mapping[str, Any]) -> None:
     """Names that users chose become Ansible variables, so they are plain."""
-    for key in ("user", "availability_zone", "flavor", "region"):
+    for key in ("user", "availability_zone", "flavor", "region", "cloud"):
         if key in facts and not names.is_plain(str(facts[key])):
             raise errors.BadInput(f"The {key} {facts[key]!r} has characters that dbmod does not take.")

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from dbmod import direct, errors
+from dbmod import direct, errors, fleet, ledger, providers, run_directory
 from dbmod.context import Context
 from dbmod.records import Attempt, Instance, Run
 from tests import builders
@@ -24,102 +25,206 @@ class Tagged(str):
 def hosts(put: Put) -> list[Instance]:
     instances = [builders.instance(f"db-{number}") for number in (1, 2, 3)]
     module = builders.module(versions=2)
-    put(module, *instances, builders.row(module, instances[0]), builders.row(module, instances[1], 2))
+    put(
+        module,
+        builders.cluster(),
+        *instances,
+        builders.row(module, instances[0]),
+        builders.row(module, instances[1], 2),
+    )
     return instances
 
 
-def play(hosts: list[Instance], **variables: Any) -> dict[str, Any]:
-    """Give the variables of a play over these hosts and one that is not ours."""
+def play(hosts: list[Instance], *, check: bool = False, **given: Any) -> direct.Play:
+    """Give a play over these hosts and one that is not ours."""
     known: dict[str, dict[str, Any]] = {one.name: {"dbmod_id": one.id} for one in hosts} | {"foreign": {}}
-    return {"hostvars": known, "ansible_play_hosts_all": list(known)} | variables
+    return direct.Play(
+        given=given, hosts=direct.hosts_of_play(known, known), known=known, groups=("all", "shop"), check=check
+    )
 
 
-def planned(here: Context, verb: str, variables: dict[str, Any]) -> tuple[Run, list[str]]:
-    run_id = direct.plan(here, verb, variables)
+def begun(here: Context, playbook: str, asked: direct.Play) -> tuple[Run, list[str]]:
+    answer = direct.begin(here, playbook, asked)
     tables = here.store.snapshot()
-    run = tables.get(Run, run_id)
+    run = tables.get(Run, answer["plan"]["run"])
     assert run
+    assert run.state == "running"
     names = {one.id: one.name for one in tables.find(Instance)}
-    return run, sorted({names[one.instance_id] for one in tables.find(Attempt, run_id=run_id)})
+    done = sorted({names[one.instance_id] for one in tables.find(Attempt, run_id=run.id)})
+    with here.store.transaction(holder="test") as tables:
+        ledger.close(tables, run.id)  # so that the next one may work on the same
+    return run, done
 
 
-def refused(here: Context, verb: str, variables: dict[str, Any]) -> str:
+def refused(here: Context, playbook: str, asked: direct.Play) -> str:
     with pytest.raises(errors.BadInput) as refusal:
-        direct.plan(here, verb, variables)
+        direct.begin(here, playbook, asked)
     return refusal.value.what
 
 
 def test_apply_takes_names_separated_by_commas_or_a_list(here: Context, hosts: list[Instance], put: Put) -> None:
     put(builders.module(name="other"))
-    run, names = planned(here, "apply", play(hosts, instance="db-1", modules=Tagged("mymod,other"), reason="ticket"))
+    run, names = begun(
+        here, "module_apply", play(hosts, instance="db-1", modules=Tagged("mymod,other"), reason="ticket")
+    )
     assert (run.verb, run.reason, run.options, names) == ("apply", "ticket", {"check": False}, ["db-1"])
     assert len(here.store.snapshot().find(Attempt, run_id=run.id)) == 2
-    run, _ = planned(here, "apply", play(hosts, instance="db-2", modules=["mymod"], ansible_check_mode=True))
+    run, _ = begun(here, "module_apply", play(hosts, instance="db-2", modules=["mymod"], check=True))
     assert run.options == {"check": True}
 
 
 def test_an_empty_answer_of_a_survey_means_unset(here: Context, hosts: list[Instance]) -> None:
     empty = {"cluster": "", "limit_to": None, "batch_size": "", "delay": "", "max_errors": ""}
-    run, names = planned(here, "apply", play(hosts, instance="db-1", modules="mymod", **empty))
+    run, names = begun(here, "module_apply", play(hosts, instance="db-1", modules="mymod", **empty))
     assert (names, run.delay_seconds, run.max_errors) == (["db-1"], 2, 0)
 
 
 def test_only_hosts_of_the_play_are_touched_which_limit_may_have_narrowed(here: Context, hosts: list[Instance]) -> None:
-    _, names = planned(here, "apply", play(hosts[:2], all_instances="yes", modules="mymod"))
+    _, names = begun(here, "module_apply", play(hosts[:2], all_instances="yes", modules="mymod"))
     assert names == ["db-1", "db-2"]
-    said = refused(here, "apply", play(hosts[:2], instance="db-3", modules="mymod"))
+    said = refused(here, "module_apply", play(hosts[:2], instance="db-3", modules="mymod"))
     assert said == "Instance 'db-3' is not among the hosts of this play."
 
 
 def test_pace_and_limit_of_an_apply(here: Context, hosts: list[Instance]) -> None:
     asked = {"limit_to": "db-[12]", "batch_size": "1", "delay": "0.5", "max_errors": 2}
-    run, names = planned(here, "apply", play(hosts, modules="mymod", **asked))
+    run, names = begun(here, "module_apply", play(hosts, modules="mymod", **asked))
     assert (names, run.batch_sizes, run.delay_seconds, run.max_errors) == (["db-1", "db-2"], (1, 1), 0.5, 2)
 
 
 def test_remove_reapply_query_and_retrieve(here: Context, hosts: list[Instance], tmp_path: Path) -> None:
-    assert planned(here, "remove", play(hosts[1:2], instance="db-2", module="mymod"))[1] == ["db-2"]
-    run, names = planned(here, "reapply", play(hosts[:1], module="mymod", force="True", md5=builders.MD5[1]))
+    assert begun(here, "module_remove", play(hosts[1:2], instance="db-2", module="mymod"))[1] == ["db-2"]
+    run, names = begun(here, "module_reapply", play(hosts[:1], module="mymod", force="True", md5=builders.MD5[1]))
     assert (run.verb, names) == ("reapply", ["db-1"])
     assert run.options == {"check": False, "md5": builders.MD5[1], "include_clustered": False, "force": True}
-    assert planned(here, "query", play(hosts, all_instances=True))[0].verb == "query"
-    assert planned(here, "query", play(hosts, datastore="redis", reconcile="yes"))[0].verb == "reconcile"
-    run, _ = planned(here, "retrieve", play(hosts, instance="db-1", directory=str(tmp_path), prefix="p"))
+    assert begun(here, "module_query", play(hosts, all_instances=True))[0].verb == "query"
+    assert begun(here, "module_query", play(hosts, datastore="redis", reconcile="yes"))[0].verb == "reconcile"
+    run, _ = begun(here, "module_retrieve", play(hosts, instance="db-1", directory=str(tmp_path), prefix="p"))
     assert run.options == {"directory": str(tmp_path), "prefix": "p_"}
 
 
 @pytest.mark.parametrize(
-    ("verb", "variables", "said"),
+    ("playbook", "given", "said"),
     [
-        ("create", {}, "`create` is planned by the dbmod command."),
-        ("apply", {"instance": "db-1"}, "No module was named."),
-        ("apply", {"modules": "mymod"}, "No instance was named."),
-        ("remove", {"instance": "db-1"}, "The variable `module` is not set."),
-        ("reapply", {}, "The variable `module` is not set."),
+        ("instance_adopt", {}, "instance_adopt is planned by the dbmod command alone."),
+        ("module_apply", {"instance": "db-1"}, "module_apply: missing required arguments: modules"),
+        ("module_apply", {"instance": "db-1", "modules": " , "}, "No module was named."),
+        ("module_apply", {"modules": "mymod"}, "No instance was named."),
+        ("module_remove", {"instance": "db-1"}, "module_remove: missing required arguments: module"),
+        ("module_reapply", {"module": "mymod", "force": "perhaps"}, "'force'"),
+        ("module_reapply", {"module": "mymod", "delay": "soon"}, "'delay'"),
+        ("module_reapply", {"module": "mymod", "delay": "nan"}, "--delay must be a number of seconds."),
+        ("module_reapply", {"module": "mymod", "batch_size": "inf"}, "not a whole number: one of batch_size"),
+        ("module_reapply", {"module": "mymod", "batch_size": "1.5"}, "'batch_size'"),
+        ("module_reapply", {"module": "mymod", "batch_size": "0"}, "--batch_size must be at least 1."),
+        ("module_reapply", {"module": "mymod", "delay": [1]}, "'delay'"),
+        ("instance_create", {"name": "new", "flavor": 15, "locality": "near"}, "locality"),
         (
-            "reapply",
-            {"module": "mymod", "force": "perhaps"},
-            "The variable `force` must be true or false, not 'perhaps'.",
+            "instance_create",
+            {"name": "new", "flavor": 15, "users": [{"name": "app", "password": "x"}]},
+            "Users are not",
         ),
-        ("reapply", {"module": "mymod", "delay": "soon"}, "The variable `delay` must be a number, not 'soon'."),
-        ("reapply", {"module": "mymod", "delay": "nan"}, "The variable `delay` must be a number, not 'nan'."),
-        ("reapply", {"module": "mymod", "batch_size": "inf"}, "The variable `batch_size` must be a number, not 'inf'."),
-        (
-            "reapply",
-            {"module": "mymod", "batch_size": "1.5"},
-            "The variable `batch_size` must be a whole number, not '1.5'.",
-        ),
-        ("reapply", {"module": "mymod", "batch_size": "0"}, "--batch_size must be at least 1."),
-        ("reapply", {"module": "mymod", "delay": [1]}, "The variable `delay` must be a number, not [1]."),
+        ("instance_create", {"name": "shop", "flavor": 15}, "The inventory has a group 'shop'"),
+        ("instance_create", {"name": "foreign", "flavor": 15}, "The inventory has a host 'foreign' already."),
+        ("instance_delete", {"instance": "db-1"}, "Deleting the instance 'db-1' and its data has to be confirmed."),
+        ("instance_delete", {"instance": "db-1", "confirm": "db-2"}, "Deleting the instance 'db-1' and its data has"),
+        ("cluster_grow", {"cluster": "myclust"}, "No member was named."),
+        ("cluster_grow", {"cluster": "myclust", "instances": 2}, "The variable `flavor` is not set."),
+        ("cluster_grow", {"cluster": "myclust", "members": [{"flavour": "15"}]}, "flavour"),
+        ("cluster_shrink", {"cluster": "myclust", "members": "db-3"}, "Deleting db-3 of the cluster 'myclust' has"),
+        ("cluster_delete", {"cluster": "myclust"}, "Deleting the cluster 'myclust' with its data has to be confirmed."),
     ],
 )
 def test_what_is_wrong_is_refused_by_the_variables_name(
-    here: Context, hosts: list[Instance], verb: str, variables: dict[str, Any], said: str
+    here: Context, hosts: list[Instance], playbook: str, given: dict[str, Any], said: str
 ) -> None:
-    assert refused(here, verb, play(hosts, **variables)) == said
+    assert said in refused(here, playbook, play(hosts, **given))
     assert here.store.snapshot().find(Run) == []
 
 
 def test_nothing_to_do_plans_no_run(here: Context, hosts: list[Instance]) -> None:
-    assert direct.plan(here, "reapply", play(hosts, module="mymod", md5=builders.version(2).md5)) == ""
+    asked = play(hosts, module="mymod", md5=builders.version(2).md5)
+    assert direct.begin(here, "module_reapply", asked)["told"] == ["Nothing to do."]
     assert here.store.snapshot().find(Run) == []
+
+
+def test_create_adds_the_host_that_the_inventory_has_not(here: Context, hosts: list[Instance]) -> None:
+    asked = play(hosts, name="new", flavor=15, modules="mymod", datastore="", reason=Tagged("ticket"))
+    answer = direct.begin(here, "instance_create", asked)
+    assert (answer["added"], answer["plan"]["hosts"]) == (["new"], ["new"])
+    assert answer["told"][1:] == ["new (mymod)"]
+    known = run_directory.variables_of(here, answer["plan"]["run"], "new")
+    assert known["ansible_connection"] == "local"
+    assert not (here.settings.home_path / "runs" / answer["plan"]["run"]).exists()  # no host keys are to be known
+
+
+def test_check_writes_nothing_and_says_what_would_be_done(here: Context, hosts: list[Instance], tmp_path: Path) -> None:
+    before = here.store.snapshot().serial
+    for playbook, given, told in (
+        ("instance_create", {"name": "new", "flavor": "15"}, ["Nothing is done (--check). It would create:", "new"]),
+        ("instance_delete", {"instance": "db-1"}, ["Nothing is done (--check). It would delete:", "db-1"]),
+        ("module_query", {"instance": "db-1"}, ["Nothing is done (--check). It would query:", "db-1"]),
+        (
+            "module_retrieve",
+            {"instance": "db-1", "directory": str(tmp_path / "new")},
+            ["Nothing is done (--check). It would retrieve:", "db-1"],
+        ),
+    ):
+        answer = direct.begin(here, playbook, play(hosts, check=True, **given))
+        assert (answer["told"], answer["plan"]["hosts"], answer["added"]) == (told, [], [])
+    assert here.store.snapshot().serial == before
+    assert not (tmp_path / "new").exists()
+
+
+def test_limit_is_refused_where_it_would_leave_out_what_is_made(here: Context, hosts: list[Instance]) -> None:
+    asked = msgspec.structs.replace(play(hosts, name="new", flavor="15"), limit="db-1")
+    assert refused(here, "instance_create", asked) == "--limit 'db-1' would leave out 'new', which is not there yet."
+    said = refused(here, "instance_restart", play(hosts[:1], instance="db-2"))
+    assert said == "Instance 'db-2' is not among the hosts of this play."
+    assert here.store.snapshot().find(Run) == []
+
+
+def test_members_of_the_list_take_what_they_do_not_say_from_the_other_variables(here: Context) -> None:
+    version = providers.check_version(here.settings, "local", "redis", None)
+    asked = {"members": [{"flavor": 20}, {"volume": "2"}], "instances": "1", "flavor": "15", "volume": 1}
+    answer = direct.begin(
+        here, "cluster_create", play([], name="ring", datastore="redis", datastore_version=version, **asked)
+    )
+    made = sorted(here.store.snapshot().find(Instance), key=lambda one: one.name)
+    assert [(one.name, one.flavor, one.volume_gb) for one in made] == [
+        ("ring-member-1", "20", 1),
+        ("ring-member-2", "15", 2),
+        ("ring-member-3", "15", 1),
+    ]
+    assert answer["added"] == [one.name for one in made]
+
+
+def test_the_job_of_awx_is_the_actor(here: Context, hosts: list[Instance]) -> None:
+    told = {"awx_job_id": 42, "tower_job_id": 42, "awx_user_name": Tagged("alice")}
+    run, _ = begun(here, "instance_restart", play(hosts, instance="db-1", **told))
+    assert run.actor == "alice (AWX job 42)"
+
+
+def test_a_planned_run_is_not_faked_by_check(here: Context, hosts: list[Instance]) -> None:
+    _, run = fleet.plan_restart(here, "db-1")
+    with pytest.raises(errors.Refused, match="is planned to be done"):
+        direct.take_over(here, run.id, check=True)
+    assert direct.take_over(here, run.id, check=False)["plan"]["hosts"] == ["db-1"]
+
+
+def test_a_host_that_is_reached_by_ssh_gets_its_file_of_host_keys(here: Context, put: Put) -> None:
+    facts = {"user": "debian", "become": 1, "directory": "/srv/dbmod"}
+    new = builders.instance("far", provider="openstack", status="BUILD", address="192.0.2.7", provider_facts=facts)
+    put(new)
+    with here.store.transaction(holder="test") as tables:
+        run = fleet.plan_claim(tables, here, "create", "instance_create", [new])
+    known = run_directory.variables_of(here, run.id, "far")
+    file = Path(known["dbmod_known_hosts"])
+    assert file.read_text() == ""
+    assert file.parent.stat().st_mode & 0o777 == 0o700
+    assert (known["ansible_connection"], known["ansible_host"], known["ansible_user"]) == ("ssh", "192.0.2.7", "debian")
+    assert "StrictHostKeyChecking=yes" in known["ansible_ssh_args"]
+    assert "ControlPersist" in known["ansible_ssh_args"]  # dozens of tasks are to come
+    file.write_text("a key that the console told")
+    assert run_directory.variables_of(here, run.id, "far") == known
+    assert file.read_text() == "a key that the console told"

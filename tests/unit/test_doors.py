@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from dbmod import building, doors, errors, fleet, inventory, ledger, operations, processes
-from dbmod.building import Member, NewInstance
+from dbmod.building import Account, Member, NewInstance
 from dbmod.context import Context
 from dbmod.operations import Pace, Selection
 from dbmod.records import Attempt, Instance, Module, Row, Run
@@ -203,6 +203,16 @@ def test_what_was_made_is_known_before_the_instance_is_built_and_after_its_run_i
     assert found.fault.endswith("ended before it did: Install with apt: no answer in time")
     with pytest.raises(errors.Refused):
         doors.record_facts(here, run.id, instance.id, {"server_id": "s-2"})
+
+
+def test_passwords_of_users_are_gone_when_the_instance_is_made(here: Context) -> None:
+    request = NewInstance(name="new", member=Member(flavor="15"), users=(Account(name="app", password="secret"),))
+    instance, run = building.plan_create(here, request)
+    doors.start(here, run.id)
+    assert b"secret" in here.store.read_contents(run.id, 0)
+    doors.record_instances(here, run.id, status="ACTIVE", hosts=told(instance))
+    with pytest.raises(errors.NotFound):
+        here.store.read_contents(run.id, 0)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dbmod import errors
+from dbmod import building, errors
 from dbmod.building import Member
 from dbmod.cli import parsing
 
@@ -45,7 +45,7 @@ def test_member_refuses_what_it_does_not_understand(text: str, reason: str) -> N
 @pytest.mark.parametrize("text", ["", "net-id", "net-id=", "colour=red", "net-id=a,net-id=b"])
 def test_nic_refuses_other_forms(text: str) -> None:
     with pytest.raises(errors.BadInput, match="nic"):
-        parsing.nic(text)
+        building.nic(text)
 
 
 def test_words_splits_commas_and_repetitions() -> None:
