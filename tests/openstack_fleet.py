@@ -44,6 +44,7 @@ class OpenstackFleet:
     def __init__(self, cloud: Cloud, home: Path, **settings: str) -> None:
         self.cloud = cloud
         self.home = home
+        self.patience_seconds = PATIENCE_SECONDS
         plain = {name: value for name, value in os.environ.items() if not name.startswith(("OS_", "DBMOD_"))}
         self.environment = plain | cloud.environment
         self.environment |= {"DBMOD_HOME": str(home), "DBMOD_PROVIDER": "openstack"}
@@ -58,7 +59,7 @@ class OpenstackFleet:
             text=True,
             check=False,
             stdin=subprocess.DEVNULL,
-            timeout=PATIENCE_SECONDS,
+            timeout=self.patience_seconds,
             env=self.environment | environment,
         )
         return Ended(code=done.returncode, out=done.stdout, err=done.stderr, seconds=time.monotonic() - began)
