@@ -41,16 +41,21 @@ class Connect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     adopted: str  # dbmod knows no password of it
 
 
+class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A program that serves a datastore."""
+
+    account: str  # whom its package makes for it
+    unit: str  # the usual name of its service under systemd
+
+
 class Datastore(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """roles/datastore_<name>/datastore.yml."""
 
     title: str
-    servers: tuple[str, ...]  # programs, the first that is installed is taken
+    servers: dict[str, Server]  # by program, the first that is installed is taken
     clients: tuple[str, ...]
     directories: tuple[str, ...] = ()  # where they lie besides PATH; of `*` the highest number is taken
     package: str  # what apt installs them with
-    account: str  # whom the package makes for its server
-    unit: str  # the usual name of its service under systemd
     account_required: bool = False  # the server runs as nobody who has no account
     port: int  # the usual one; local instances get one of their own
     further_ports: tuple[int, ...]  # what else an instance listens on, as distance from its port
@@ -101,7 +106,7 @@ def _numbers(path: str) -> list[int]:
 def server_program(name: str) -> str:
     """Give the path of a datastore's server. Raises Refused, with the command that installs it."""
     datastore = describe(name)
-    program = find_program(datastore.servers, datastore.directories)
+    program = find_program([*datastore.servers], datastore.directories)
     if program is None:
         raise errors.Refused(
             f"{datastore.title} is not installed: no {' or '.join(datastore.servers)} on this machine",

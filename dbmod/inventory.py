@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from dbmod import datastores, errors, inventory_groups, names, providers
 from dbmod.records import Instance
 
@@ -54,13 +56,16 @@ def build(
 def variables(instance: Instance) -> Variables:
     """Give the variables of one host, see `roles/*/meta/argument_specs.yml`."""
     facts = instance.provider_facts
+    servers = datastores.describe(instance.datastore).servers
+    usual = next(iter(servers.values()))
     known: Variables = {
         "dbmod_id": instance.id,
         "dbmod_provider": instance.provider,
         "dbmod_datastore": instance.datastore,
         "dbmod_datastore_version": instance.datastore_version,
-        "dbmod_account": datastores.describe(instance.datastore).account,
-        "dbmod_unit": datastores.describe(instance.datastore).unit,
+        "dbmod_servers": msgspec.to_builtins(servers),
+        "dbmod_account": facts.get("account", usual.account),
+        "dbmod_unit": facts.get("unit", usual.unit),
         "dbmod_installs": providers.describe(instance.provider).installs,
         "dbmod_address": facts.get("fixed_address", instance.address),  # where its server listens
         "dbmod_port": instance.port,

@@ -229,7 +229,7 @@ def frame(asked: Asked) -> bytes:
     datastore = datastores.describe(asked.datastore)
     source = SOURCE.read_bytes()
     request = {
-        "programs": datastore.servers,
+        "programs": [*datastore.servers],
         "directories": datastore.directories,
         "port": asked.port,
         "usual_port": datastore.port,

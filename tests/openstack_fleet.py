@@ -44,6 +44,7 @@ class OpenstackFleet:
     def __init__(self, cloud: Cloud, home: Path, **settings: str) -> None:
         self.cloud = cloud
         self.home = home
+        self.patience_seconds = PATIENCE_SECONDS
         plain = {name: value for name, value in os.environ.items() if not name.startswith(("OS_", "DBMOD_"))}
         self.environment = plain | cloud.environment
         self.environment |= {"DBMOD_HOME": str(home), "DBMOD_PROVIDER": "openstack"}
@@ -64,7 +65,7 @@ class OpenstackFleet:
         began = time.monotonic()
         process = self.start(*words, **environment)
         try:
-            out, err = process.communicate(timeout=PATIENCE_SECONDS)
+            out, err = process.communicate(timeout=self.patience_seconds)
         except BaseException:
             process.kill()
             raise

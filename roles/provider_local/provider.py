@@ -74,11 +74,12 @@ def _owner(settings: Settings, datastore: str, port: int) -> dict[str, str | int
     if not described.account_required:
         number = settings.local_uid_base + port
         return {"uid": number, "gid": number}
+    name = described.servers[Path(datastores.server_program(datastore)).name].account
     try:
-        account = pwd.getpwnam(described.account)
+        account = pwd.getpwnam(name)
     except KeyError as error:
         raise errors.Refused(
-            f"{described.title} runs only under an account, and there is no `{described.account}` on this machine",
+            f"{described.title} runs only under an account, and there is no `{name}` on this machine",
             next_step=f"apt-get install {described.package}, which makes it",
         ) from error
     return {"uid": account.pw_uid, "gid": account.pw_gid}

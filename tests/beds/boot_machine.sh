@@ -13,6 +13,9 @@ for hierarchy in /sys/fs/cgroup/systemd /sys/fs/cgroup/unified /sys/fs/cgroup; d
     echo $$ >"$hierarchy/$name/cgroup.procs"
 done
 
+# systemd 258 and newer know no other, also where this machine still has the old ones beside it.
+export UNIFIED_CGROUP_HIERARCHY=1
+
 stopping=no
 trap 'stopping=yes; kill -TERM "$nspawn"' TERM
 while :; do

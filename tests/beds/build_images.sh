@@ -1,13 +1,32 @@
 #!/bin/bash
-# build_images.sh DIRECTORY: the two root file systems of the beds, as directories and as squashfs images.
+# build_images.sh DIRECTORY RELEASE: the two root file systems of a release, as directories and as squashfs images.
 #
-#   plain       Debian 12 with systemd, sshd, python3, sudo and the user debian
-#   databases   the same with MariaDB, Galera, Redis and PostgreSQL, none of them running or enabled
+#   plain       the release with systemd, sshd, python3, sudo and the user debian
+#   databases   the same with its database servers, none of them running or enabled
 #   versions    what the packages of `databases` are: "mysql=10.11.14", one a line
 #
 # Source of the packages: the mirrors that this machine itself uses.
 set -euo pipefail
-directory=${1:?usage: build_images.sh DIRECTORY}
+directory=${1:?usage: build_images.sh DIRECTORY RELEASE}
+galera='mariadb-backup galera-4 socat rsync'
+case ${2:?usage: build_images.sh DIRECTORY RELEASE} in
+    debian-12)
+        suite=bookworm units='mariadb redis-server postgresql'
+        packages="mariadb-server mariadb-client $galera redis-server redis-tools postgresql-15"
+        ;;
+    debian-13)
+        suite=trixie units='mariadb valkey-server postgresql'
+        packages="mariadb-server mariadb-client $galera valkey-server valkey-tools postgresql-17"
+        ;;
+    debian-sid) # the only one with Oracle's MySQL
+        suite=sid units='mysql valkey-server postgresql'
+        packages='mysql-server mysql-client valkey-server valkey-tools postgresql-18'
+        ;;
+    *)
+        echo "ERROR: it is not known which databases the release $2 has" >&2
+        exit 1
+        ;;
+esac
 mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' | grep '/debian$' | head -n 1)
 mkdir -p "$directory"
 cd "$directory"
@@ -33,8 +52,11 @@ squash() {
 make_base() {
     debootstrap --variant=minbase \
         --include=systemd,systemd-sysv,dbus,openssh-server,python3,python3-apt,iproute2,iputils-ping,ca-certificates,procps,sudo,e2fsprogs \
-        bookworm plain "$mirror"
-    cp /etc/apt/sources.list.d/debian.sources plain/etc/apt/sources.list.d/ && : >plain/etc/apt/sources.list
+        "$suite" plain "$mirror"
+    if [ "$suite" != sid ]; then # which has one source alone, and debootstrap wrote it
+        sed "s/bookworm/$suite/" /etc/apt/sources.list.d/debian.sources >plain/etc/apt/sources.list.d/debian.sources
+        : >plain/etc/apt/sources.list
+    fi
     grep -hE '^Acquire::Check' /etc/apt/apt.conf.d/* >plain/etc/apt/apt.conf.d/99machine || true
     echo force-unsafe-io >plain/etc/dpkg/dpkg.cfg.d/unsafe-io  # these hosts never see a power cut
     cp /etc/resolv.conf plain/etc/resolv.conf
@@ -116,14 +138,16 @@ finish() {
 
 add_databases() {
     install -m 755 /dev/stdin databases/usr/sbin/policy-rc.d <<<$'#!/bin/sh\nexit 101'
-    install_into databases mariadb-server mariadb-client mariadb-backup galera-4 socat rsync redis-server redis-tools \
-        postgresql postgresql-client python3-pymysql python3-redis python3-psycopg2
+    # shellcheck disable=SC2086 # one word a package
+    install_into databases $packages python3-pymysql python3-redis python3-psycopg2
     rm databases/usr/sbin/policy-rc.d
-    in_root databases systemctl -q disable mariadb.service redis-server.service postgresql.service
+    # shellcheck disable=SC2086 # one word a unit
+    in_root databases systemctl -q disable $units
     in_root databases systemctl -q disable logrotate.timer || true
-    in_root databases dpkg-query -W -f '${Package}=${source:Upstream-Version}\n' \
-        mariadb-server redis-server postgresql-15 |
-        sed 's/^mariadb-server=/mysql=/; s/^redis-server=/redis=/; s/^postgresql-15=/postgresql=/' >versions
+    # shellcheck disable=SC2086
+    in_root databases dpkg-query -W -f '${Package}=${source:Upstream-Version}\n' $packages |
+        sed -nE 's/^(mariadb|mysql)-server=/mysql=/; s/^(redis|valkey)-server=/redis=/; s/^postgresql-[0-9]+=/postgresql=/
+            s/^((mysql|redis|postgresql)=[0-9.]+).*/\1/p' >versions
 }
 
 make_base

@@ -13,18 +13,19 @@ from tests.beds.commands import run
 from tests.beds.slots import CACHE
 
 KEPT_SECONDS = 14 * 86400
+RELEASE = "debian-12"  # of all machines, unless a test asks for another
 SCRIPTS = Path(__file__).parent
 SERVICES = SCRIPTS / "services"
 
 
-def images() -> Path:
+def images(release: str = RELEASE) -> Path:
     """Say where the root file systems are: plain/, databases/, *.squashfs, versions; builds them if need be."""
     script = SCRIPTS / "build_images.sh"
-    return _built("images", [script], lambda directory: _run_script(script, directory))
+    return _built("images", [script], lambda directory: _run_script(script, directory, release), of=release)
 
 
-def image(name: str) -> Path:
-    return images() / name
+def image(name: str, release: str = RELEASE) -> Path:
+    return images(release) / name
 
 
 def services() -> Path:
@@ -34,13 +35,15 @@ def services() -> Path:
     return _built("services", inputs, lambda directory: _run_script(SERVICES / "build_services.sh", directory))
 
 
-def _built(kind: str, inputs: list[Path], build: Callable[[Path], None]) -> Path:
+def _built(kind: str, inputs: list[Path], build: Callable[[Path], None], *, of: str = "") -> Path:
     """Find or build a directory of the cache; half ones, and those that nobody used for long, are removed.
 
     It has its name before it is whole, because virtual environments cannot be moved; the file `complete` is written
     last, and touched with every use.
+
+    of  which one, where the same inputs build several
     """
-    digest = hashlib.sha256(b"".join(file.read_bytes() for file in inputs)).hexdigest()[:12]
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in inputs) + of.encode()).hexdigest()[:12]
     directory = CACHE / f"{kind}-{digest}"
     if not (directory / "complete").exists():
         with _locked(kind):
@@ -60,9 +63,9 @@ def _is_useless(directory: Path) -> bool:
     return not complete.exists() or time.time() - complete.stat().st_mtime > KEPT_SECONDS
 
 
-def _run_script(script: Path, directory: Path) -> None:
+def _run_script(script: Path, directory: Path, *words: str) -> None:
     python = getattr(sys, "_base_executable", sys.executable)
-    ended = run("nice", "env", f"PYTHON={python}", str(script), str(directory), check=False)
+    ended = run("nice", "env", f"PYTHON={python}", str(script), str(directory), *words, check=False)
     (directory / "log").write_text(ended.stdout + ended.stderr)
     if ended.returncode:
         tail = "\n".join((ended.stdout + ended.stderr).splitlines()[-20:])

@@ -1,6 +1,7 @@
 """A real OpenStack in a bed: Keystone, Glance, Placement, Nova, Neutron, Cinder; its servers are machines."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache as remembered
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,28 @@ class Cloud:
     def api(self, user: str) -> Any:
         """Connect to the cloud as "demo" or "admin"."""
         return _connect(self.config_file, f"osbox-{user}")
+
+    @contextmanager
+    def image_of(self, release: str, *, kind: str = "plain", versions: str = "") -> Iterator[None]:
+        """Have an image of another release in the cloud.
+
+        versions  what it says that is made of it: mysql=11.8.9,redis=8.1.1; empty: what build_images.sh has found
+        """
+        images = cache.images(release)
+        made = self.api("admin").create_image(
+            f"{release}-{kind}",
+            filename=str(images / f"{kind}.squashfs"),
+            disk_format="raw",
+            container_format="bare",
+            visibility="public",
+            min_disk=1,
+            wait=True,
+            dbmod_versions=versions or ",".join((images / "versions").read_text().split()),
+        )
+        try:
+            yield
+        finally:
+            self.api("admin").delete_image(made.id, wait=True)
 
     def machine(self, server_id: str) -> machines.Machine:
         """Find the machine of a server: where its faults are made; its console tells of its host keys."""

@@ -20,10 +20,13 @@ class Host(machines.Machine):
     """A host and its files.
 
     image    "databases" or "plain"
+    release  of the distribution, as build_images.sh knows it
     bastion  the host through which alone it is reached, or None
     """
 
-    def __init__(self, slot: Slot, index: int, *, image: str, bastion: "Host | None" = None) -> None:
+    def __init__(
+        self, slot: Slot, index: int, *, image: str, release: str = cache.RELEASE, bastion: "Host | None" = None
+    ) -> None:
         name = f"{slot.name}h{index}"
         self.directory = slot.directory / "hosts" / name
         third, fourth = index // 250, index % 250 + 2
@@ -35,7 +38,7 @@ class Host(machines.Machine):
             pid_file=self.directory / "pid",
         )
         self.slot = slot
-        self.image = image
+        self.image = cache.image(image, release)
         self.bastion = bastion
         self.key_file = slot.directory / "key"
         self.known_hosts = slot.directory / "known_hosts"
@@ -76,7 +79,7 @@ class Host(machines.Machine):
         run("rm", "-rf", "--one-file-system", *(str(self.directory / part) for part in ("upper", "work", "root")))
         for part in ("upper", "work", "root"):
             (self.directory / part).mkdir(parents=True)
-        layers = {"lowerdir": cache.image(self.image), "upperdir": self.directory / "upper"}
+        layers = {"lowerdir": self.image, "upperdir": self.directory / "upper"}
         options = ",".join(f"{name}={path}" for name, path in {**layers, "workdir": self.directory / "work"}.items())
         # volatile: no write waits for the disk; what these hosts survive is kill -9, not a power cut
         run("mount", "-t", "overlay", self.name, "-o", f"{options},volatile", str(self.root))
@@ -108,9 +111,9 @@ class Hosts:
         self._numbers = numbers
         self.taken: list[Host] = []
 
-    def take(self, count: int, *, image: str = "databases") -> list[Host]:
+    def take(self, count: int, *, image: str = "databases", release: str = cache.RELEASE) -> list[Host]:
         """Boot fresh hosts; each answers by ssh when this returns."""
-        return self._boot([Host(self.slot, number, image=image) for number in self._next(count)])
+        return self._boot([Host(self.slot, number, image=image, release=release) for number in self._next(count)])
 
     def take_behind_bastion(self, count: int, *, image: str = "databases") -> tuple[Host, list[Host]]:
         """Boot a bastion, and hosts that are reached only through it."""

@@ -159,8 +159,12 @@ class Machine:
         """Wait, at the end, until the machine has booted once more and ssh answers: never on the boot before."""
         before = self.init()
         yield
-        wait_until(lambda: self._first_process() not in {None, before}, f"{self.name} boots again", 60)
+        self.wait_for_boot(before)
         self.wait_for_ssh()
+
+    def wait_for_boot(self, before: int) -> None:
+        """Wait until its first process is another one; it need not let tests log in."""
+        wait_until(lambda: self._first_process() not in {None, before}, f"{self.name} boots again", 60)
 
     def small_disk(self, directory: str, *, size_bytes: int) -> None:
         """Mount a small empty disk over a directory, until the machine's next boot."""

@@ -42,7 +42,7 @@ def test_tasks_are_named_with_their_file(name: str) -> None:
 def test_server_fact_bears_the_role_name(name: str) -> None:
     [task] = yaml_file.read(paths.role("datastore", name) / "tasks" / "server.yml")
     described = task["ansible.builtin.set_fact"][f"datastore_{name}_server"]
-    assert tuple(described["programs"]) == datastores.describe(name).servers
+    assert tuple(described["programs"]) == tuple(datastores.describe(name).servers)
     assert described["package"] == datastores.describe(name).package
 
 
@@ -77,7 +77,7 @@ def test_missing_server_names_the_package(name: str, monkeypatch: pytest.MonkeyP
 @every
 def test_server_is_found_without_the_sbin_directories(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    assert datastores.server_program(name).endswith(datastores.describe(name).servers)
+    assert datastores.server_program(name).endswith(tuple(datastores.describe(name).servers))
 
 
 def test_newest_of_several_versions_is_found(tmp_path: Path) -> None:
@@ -95,8 +95,8 @@ def test_newest_of_several_versions_is_found(tmp_path: Path) -> None:
 
 @every
 def test_account_of_the_package_is_named(name: str) -> None:
-    described = datastores.describe(name)
-    assert pwd.getpwnam(described.account).pw_uid > 0
+    program = Path(datastores.server_program(name)).name
+    assert pwd.getpwnam(datastores.describe(name).servers[program].account).pw_uid > 0
 
 
 @every

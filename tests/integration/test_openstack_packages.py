@@ -38,7 +38,7 @@ def test_packages_that_cannot_be_installed_are_named(
     assert ended.code == 1, ended.said
     post = fleet.instance("post")
     assert post.status == "ERROR"
-    assert post.fault.startswith("Install with apt: ")
+    assert post.fault.startswith("Bring apt's lists up to date: ")
     assert f"kept for a look: server {post.server_id}, volume {post.volume_id}" in post.fault
     assert post.fault in ended.err
     figure("OPENSTACK", f"packages cannot be had: {post.fault}")

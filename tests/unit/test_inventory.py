@@ -44,6 +44,10 @@ def test_the_variables_are_those_that_roles_declare() -> None:
         "dbmod_provider": "local",
         "dbmod_datastore": "redis",
         "dbmod_datastore_version": "7.0.15",
+        "dbmod_servers": {
+            "redis-server": {"account": "redis", "unit": "redis-server"},
+            "valkey-server": {"account": "valkey", "unit": "valkey-server"},
+        },
         "dbmod_account": "redis",
         "dbmod_unit": "redis-server",
         "dbmod_installs": False,
