@@ -19,6 +19,7 @@ def load() -> dict[str, Any]:
     reached = connections.variables(living, settings, known_hosts_file=file)
     keys = connections.known_hosts(living).encode()
     if keys and (not file.exists() or file.read_bytes() != keys):
+        durable.make_directory(settings.home_path)
         durable.write_file(file, keys)
     data = inventory.build(living, host_names=host_names, connections=reached)
     groups: dict[str, list[str]] = {}
