@@ -105,7 +105,10 @@ def make(connection: Connection) -> None:
 
 
 def is_made(connection: Connection) -> bool:
-    return connection.execute("SELECT to_regclass('dbmod.commits') IS NOT NULL").fetchone() == (True,)
+    """Tell whether the tables are there. (to_regclass may answer from before the lock was waited for.)"""
+    query = """SELECT count(*) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+        WHERE nspname = 'dbmod' AND relname = 'commits'"""
+    return connection.execute(query).fetchone() == (1,)
 
 
 def make_table(connection: Connection, table: str) -> None:
