@@ -106,7 +106,7 @@ class Server:
 
     def stop(self) -> None:
         if self._process and self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)  # "fast": clients are put out
+            self._process.send_signal(signal.SIGQUIT)  # at once: nobody needs its data any more
             self._process.wait(timeout=30)
 
     def execute(self, *statements: str, database: str = "postgres") -> list[tuple[object, ...]]:

@@ -3,9 +3,10 @@
 import contextlib
 import os
 import socket
+import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -18,12 +19,12 @@ from dbmod.store import copying, migrations
 from dbmod.store import head as heads
 from dbmod.store.interface import Store
 from dbmod.store.postgresql import address
-from tests import builders, ledgers, postgresql
+from tests import builders, ledgers
 from tests.faults import ledger_files, processes
-from tests.postgresql import PASSWORD, Server
+from tests.postgresql import PASSWORD, ROLE, Server
 
 Figure = Callable[[str, str], None]
-WRITERS, KILLS = 6, 5
+WRITERS, KILLS = 6, 3
 
 
 @pytest.fixture
@@ -31,13 +32,6 @@ def team(settings: Settings, postgresql: Server, database: str) -> Settings:
     """Settings of an empty ledger, with its key in the home."""
     vault.write_key_file(settings, [vault.new_key()])
     return msgspec.structs.replace(settings, ledger=postgresql.address(database))
-
-
-@pytest.fixture(scope="module")
-def mortal() -> Iterator[Server]:
-    """A server that tests kill."""
-    with postgresql.server() as one:
-        yield one
 
 
 def at(settings: Settings, ledger: str) -> Settings:
@@ -313,10 +307,23 @@ def test_a_ledger_is_copied_either_way_and_compared(
     assert copying.settings_of(team, copying.CONFIGURED) is team
 
 
+def test_a_dump_holds_the_whole_ledger(team: Settings, postgresql: Server, database: str, tmp_path: Path) -> None:
+    filled(team)
+    other = postgresql.database()
+    environment = os.environ | {"PGPASSWORD": PASSWORD}
+    where = ("--host=127.0.0.1", f"--port={postgresql.port}", f"--username={ROLE}")
+    dump = [postgresql.programs / "pg_dump", *where, "--format=custom", f"--file={tmp_path / 'dump'}", database]
+    back = [postgresql.programs / "pg_restore", *where, f"--dbname={other}", "--no-owner", tmp_path / "dump"]
+    for words in (dump, back):
+        subprocess.run(words, check=True, env=environment)
+    restored = at(team, postgresql.address(other))
+    assert ledger_files.state(restored) == ledger_files.state(team)
+    assert store.open(restored).check() == store.open(team).check()
+
+
 def test_a_server_killed_under_load_loses_no_acknowledged_commit(
-    settings: Settings, mortal: Server, figure: Figure
+    team: Settings, postgresql: Server, figure: Figure
 ) -> None:
-    team = at(settings, mortal.address(mortal.database()))
     put(team, ledgers.module(1))
     stop = threading.Event()
     acknowledged: list[int] = []
@@ -344,8 +351,8 @@ def test_a_server_killed_under_load_loses_no_acknowledged_commit(
         before = len(acknowledged)
         while len(acknowledged) < before + 20:
             time.sleep(0.01)
-        mortal.kill()
-        mortal.start()
+        postgresql.kill()
+        postgresql.start()
     before = len(acknowledged)
     while len(acknowledged) < before + 20:
         time.sleep(0.01)
