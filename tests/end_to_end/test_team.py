@@ -64,7 +64,7 @@ def test_a_server_killed_in_the_middle_of_a_reapply_is_settled_by_one_reconcile(
     site.update_module("mymod", b"message=Module.V2\n")
     trap = failpoints.Trap("before_record", site.directory / "trap")
     words = ("module-reapply", "mymod", "--batch_size", "1", "--delay", "0")
-    command = site.start(*words, DBMOD_LOCK_WAIT_SECONDS="10", **trap.environment)
+    command = site.start(*words, DBMOD_LOCK_WAIT_SECONDS="6", **trap.environment)
     trap.wait(1)
     postgresql.kill()
     trap.release()

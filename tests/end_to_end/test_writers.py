@@ -47,7 +47,9 @@ def by_library(environment: dict[str, str], writer: str) -> None:
             registry.change(here, "shared", registry.Change(), contents)
 
 
-@pytest.fixture(params=["site", "team_site"], ids=["files", "postgresql"])
+@pytest.fixture(
+    params=[pytest.param("site", id="files"), pytest.param("team_site", id="postgresql", marks=pytest.mark.nightly)]
+)
 def site(request: pytest.FixtureRequest) -> Site:
     """A site of each kind of ledger."""
     chosen: Site = request.getfixturevalue(request.param)

@@ -84,7 +84,7 @@ def _text(setting: str) -> str:
     """Give the address; a setting that is a path names the file that holds it."""
     if is_one(setting):
         return setting
-    path = Path(setting).expanduser().absolute()
+    path = Path(setting).expanduser().resolve()  # secrets of a cluster are mounted as links
     try:
         text = durable.read_file(path).decode(errors="replace").strip()
     except OSError as error:
