@@ -44,6 +44,9 @@ def main() -> None:
                 pairs=PAIRS,
             )
             _measure.report(" ".join(words), *figures, aim=AIM)
+        nothing, client = (_measure.command([sys.executable, "-c", code]) for code in ("", "import psycopg"))
+        before, after, _ = _measure.paired(nothing, client, pairs=PAIRS)
+        print(f"  in each of these: {(after - before) * 1000:.0f} ms to load psycopg")
         for here in contexts:
             _fleet.add_batch(here, BATCH)
         figures = _measure.paired(_recorder(home, ""), _recorder(home, address), pairs=PAIRS)
