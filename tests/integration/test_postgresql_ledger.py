@@ -200,17 +200,20 @@ def test_an_older_format_is_read_and_the_next_commit_writes_the_present_one(
     def shout(table: str, document: dict[str, object]) -> dict[str, object]:
         return document | {"message": str(document["message"]).upper()} if table == "rows" else document
 
-    put(team, ledgers.module(1), *(ledgers.row(number) for number in range(3)))
+    other = ledgers.row(0, module_id="n", message="other")
+    put(team, ledgers.module(1), other, *(ledgers.row(number) for number in range(3)))
     monkeypatch.setattr(heads, "FORMAT", 2)
     monkeypatch.setitem(migrations.STEPS, 1, shout)
     assert {row.message for row in store.open(team).snapshot().find(Row, module_id="m")} == {"MODULE.V1"}
-    assert store.open(team).snapshot().state.format == 1
+    old = store.open(team).snapshot()
+    assert [row.message for row in old.find(Row, module_id="n")] == ["OTHER"]
+    assert old.state.format == 1
     with store.open(team).transaction(holder="a test") as tables:
         tables.put(ledgers.run(2))
         tables.delete(ledgers.row(0))
     assert store.open(team).snapshot().state.format == 2
     monkeypatch.setitem(migrations.STEPS, 1, lambda _, __: pytest.fail("migrated twice"))
-    assert [row.message for row in store.open(team).snapshot().find(Row)] == ["MODULE.V1"] * 2
+    assert sorted(row.message for row in store.open(team).snapshot().find(Row)) == ["MODULE.V1"] * 2 + ["OTHER"]
     assert len(store.open(team).snapshot().find(Run)) == 1
     monkeypatch.undo()
     with pytest.raises(errors.LedgerError, match="this dbmod knows formats up to 1"):

@@ -161,7 +161,9 @@ class PostgresTables:
         if where.keys() <= {kind.within}:
             shard = table if not where else f"{table}-{within}"
             if not kind.within or where:
-                self._whole[shard] = {one.key: one for one in records}
+                is_more = self.state.format < heads.FORMAT  # then all shards were read
+                own = [one for one in records if _place(one)[0] == shard] if is_more else records
+                self._whole[shard] = {one.key: one for one in own}
         return records
 
     def _read(self, kind: type[R], where: dict[str, Searchable]) -> list[R]:
