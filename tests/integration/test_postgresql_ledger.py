@@ -18,7 +18,7 @@ from dbmod.records import Instance, Module, Row, Run
 from dbmod.store import copying, migrations
 from dbmod.store import head as heads
 from dbmod.store.interface import Store
-from dbmod.store.postgresql import address
+from dbmod.store.postgresql import address, schema
 from tests import builders, ledgers
 from tests.faults import ledger_files, processes
 from tests.postgresql import PASSWORD, ROLE, Server
@@ -220,6 +220,18 @@ def test_an_older_format_is_read_and_the_next_commit_writes_the_present_one(
         store.open(team).snapshot()
 
 
+def test_a_format_with_another_column_makes_the_table_anew(team: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(team, *(ledgers.row(number) for number in range(3)))
+    monkeypatch.setattr(heads, "FORMAT", 2)
+    monkeypatch.setitem(migrations.STEPS, 1, lambda _, document: document)
+    monkeypatch.setitem(schema.COLUMNS, "rows", ("instance_id", "status"))
+    assert len(store.open(team).snapshot().find(Row, status="OK")) == 3
+    put(team, ledgers.row(3))
+    tables = store.open(team).snapshot()
+    assert tables.state.format == 2
+    assert (len(tables.find(Row, status="OK")), tables.find(Row, status="ERROR")) == (4, [])
+
+
 def test_first_writers_at_once_make_one_ledger(team: Settings) -> None:
     def write(number: int) -> None:
         put(team, ledgers.module(number))
@@ -364,7 +376,7 @@ def test_a_server_killed_under_load_loses_no_acknowledged_commit(
         thread.join()
     assert wrong == []
     assert {one.exit_code for one in refused} == {3}
-    assert all(one.next_step and one.details.get("state") for one in refused)
+    assert all(one.next_step and one.details for one in refused)
     rows = {row.key for row in store.open(team).snapshot().find(Row)}
     lost = [one for one in acknowledged if ledgers.identifier(one) not in rows]
     assert lost == []

@@ -16,12 +16,14 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 FULL = ("too many clients", "too many connections", "remaining connection slots")
 AWAY = (
     "refused",
+    "reset by",
     "starting up",
     "shutting down",
     "in recovery mode",
     "not yet accepting",
     "no such file",
     "closed the",
+    "terminating",
 )
 AWAY_SECONDS = 5  # a restart takes less; a server that is away longer is said to be away
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 1.0

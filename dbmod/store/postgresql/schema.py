@@ -125,10 +125,15 @@ def make_table(connection: Connection, table: str) -> None:
 
 
 def make_anew(connection: Connection, tables: Iterable[str]) -> None:
-    """Replace tables of an older format by empty ones of the present."""
+    """Empty tables of an older format; one that had other columns is replaced, which waits until nobody reads it."""
     for table in tables:
-        connection.execute(f"DROP TABLE IF EXISTS dbmod.{table}")
-        make_table(connection, table)
+        query = "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped"
+        names = {name for (name,) in connection.execute(query, (f"dbmod.{table}",))}
+        if names == {"document", "key", *columns_of(KINDS[table])}:
+            connection.execute(f"DELETE FROM dbmod.{table}")
+        else:
+            connection.execute(f"DROP TABLE IF EXISTS dbmod.{table}")
+            make_table(connection, table)
 
 
 def columns_of(kind: type[Record]) -> frozenset[str]:
