@@ -10,6 +10,7 @@ import msgspec
 
 from dbmod import cloud, errors, keypairs, marks
 from dbmod.config import Settings
+from dbmod.store import durable
 
 POLL_SECONDS = 1.0
 REMOVE_SECONDS = 180
@@ -114,6 +115,7 @@ def _rule_key(rule: Any) -> tuple[Any, ...]:
 @contextmanager
 def alone(settings: Settings) -> Iterator[None]:
     """Let one process of this home at a time look for shared things and make or remove them."""
+    durable.make_directory(settings.home_path)
     with (settings.home_path / LOCK).open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -15,6 +15,8 @@ MIB = 1 << 20
 SECRETS = ("DBMOD_KEY", "DBMOD_PREVIOUS_KEY")  # read where they are used; never a setting, never shown
 PRIVATE = ("DBMOD_FAILPOINT", "DBMOD_FAILPOINT_FILE", "DBMOD_CONFIG")
 RANGE = re.compile(r"[0-9A-Fa-f.:]+/[0-9]{1,3}\Z")
+LEDGER_SCHEMES = ("postgresql://", "postgres://")
+HIDDEN = "(not shown)"
 PRIVATE_RANGES = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 
 
@@ -37,9 +39,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Every key of dbmod.yml with its default."""
 
     home: str = "~/.local/state/dbmod"
+    ledger: str = ""  # postgresql://…, or the path of a file that holds it; empty: files in the home. Never shown
     identity: Literal["config", "openstack"] = "config"
     tenant: str = "default"
-    admin: bool = True
+    admin: bool = True  # with a ledger in PostgreSQL: False
     actor: str = ""  # who is written into runs; empty: the user's login name
     provider: str = "local"
     region: str = ""  # of a cloud; empty: its own, and RegionOne where there is none
@@ -73,6 +76,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def __post_init__(self) -> None:
         if not self.home:
             raise ValueError("home must not be empty")
+        if self.ledger and not self.ledger.startswith((*LEDGER_SCHEMES, "/", "~")):
+            raise ValueError("ledger must be postgresql://…, or the absolute path of a file that holds that")
         if not 1 <= self.contents_limit_bytes <= 64 * MIB:
             raise ValueError("contents_limit_bytes must be from 1 to 67108864")
         if not self.tenant or self.tenant == "all":
@@ -82,6 +87,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ValueError("local_ports must be LOW-HIGH with 1024 <= LOW <= HIGH <= 55535")
         if not all(RANGE.match(one) for one in self.openstack_allowed_ranges):
             raise ValueError("openstack_allowed_ranges must hold networks as 10.0.0.0/8")
+
+    def __repr__(self) -> str:
+        return f"Settings(home={self.home!r})"  # what names a ledger may hold a password
 
     @property
     def home_path(self) -> Path:
@@ -134,13 +142,23 @@ def load(environ: Mapping[str, str] | None = None) -> Loaded:
             raise errors.BadInput(f"{name}: dbmod has no such setting", next_step="dbmod config lists them all")
         values[key] = _from_text(environ[name])
         sources[key] = name
+    if values.get("ledger"):
+        values.setdefault("admin", False)  # it is shared: who is an admin is said, not assumed
     for key, value in values.items():
-        _check_one(key, value, sources[key])
+        _check_one(key, value, sources.get(key, "default"))
     try:
         settings = msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise errors.BadInput(f"the configuration is not valid: {error}", next_step="dbmod config shows it") from error
     return Loaded(settings=settings, sources={key: sources.get(key, "default") for key in known})
+
+
+def shown(settings: Settings) -> dict[str, Any]:
+    """Give every setting as it may be seen: the address of a ledger may hold a password."""
+    values: dict[str, Any] = msgspec.to_builtins(settings)
+    if settings.ledger.startswith(LEDGER_SCHEMES):
+        values["ledger"] = HIDDEN
+    return values
 
 
 def _from_file(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -8,7 +8,7 @@ DbmodError
 ├── LedgerError         3    the ledger cannot be used
 │   ├── LedgerBusy      3    another writer holds it for longer than --lock-wait
 │   ├── LedgerDamaged   3    its bytes are not what was written
-│   └── LedgerUnwritable 3   full disk, I/O error, missing right
+│   └── LedgerUnwritable 3   full disk, I/O error, missing right, a lost connection
 ├── Failed              1    something was tried and failed (a host, a server, a cloud call)
 ├── Interrupted         130  stopped by the user
 └── InternalError       5    a fault of dbmod itself

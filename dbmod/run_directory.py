@@ -1,5 +1,5 @@
-"""The private directory of a run, gone when it ends: inventory, known host keys, the key of the contents; and what of
-the environment its playbook sees.
+"""The private directory of a run, gone when it ends: inventory, known host keys, the key of the contents, the
+address of a ledger in PostgreSQL; and what of the environment its playbook sees.
 """
 
 import os
@@ -20,7 +20,7 @@ from dbmod.store import durable
 
 PASSED = ("HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "SSH_AUTH_SOCK", "KRB5CCNAME", "KRB5_CONFIG")
 PASSED_PREFIXES = ("DBMOD_", "LC_")
-WITHHELD = ("DBMOD_KEY", "DBMOD_PREVIOUS_KEY")  # ansible-runner writes the whole environment to disk
+WITHHELD = ("DBMOD_KEY", "DBMOD_PREVIOUS_KEY", "DBMOD_LEDGER")  # ansible-runner writes the whole environment to disk
 BUILDING = ("create", "delete", "grow", "shrink")  # verbs with dozens of tasks on each host; they may ask a cloud
 KNOWN_HOSTS = "known_hosts"
 MAKER = "maker"  # the process that made the directory
@@ -159,6 +159,10 @@ def environment(context: Context, directory: Path) -> Iterator[None]:
         key = directory / "key"  # read once here, and not once for each host
         durable.write_file(key, *(f"{one.line}\n".encode() for one in vault.keys(context.settings)))
         kept["DBMOD_KEY_COMMAND"] = shlex.join(["cat", str(key)])
+    address = context.store.address()
+    if address:
+        durable.write_file(directory / "ledger", address.encode())
+        kept["DBMOD_LEDGER"] = str(directory / "ledger")
     kept |= _cloud_environment(context, directory)
     kept |= {"DBMOD_IDENTITY": "config", "DBMOD_TENANT": context.actor.tenant, "DBMOD_ADMIN": str(context.actor.admin)}
     kept["DBMOD_HOME"] = str(context.settings.home_path)

@@ -9,7 +9,7 @@ import pytest
 from dbmod.config import Settings
 from tests import figures
 
-pytest_plugins = ["tests.beds.fixtures"]
+pytest_plugins = ["tests.beds.fixtures", "tests.postgresql"]
 
 
 @pytest.fixture

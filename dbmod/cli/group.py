@@ -44,7 +44,7 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         ("datastore-list", "datastore-version-list", "flavor-list", "module-type-list"),
     ),
     ("Runs and history", "run", ("run-list", "run-show", "run-wait", "run-cancel", "history", "reconcile")),
-    ("The ledger", "ledger", ("ledger-check", "ledger-backup", "ledger-restore", "key-rotate")),
+    ("The ledger", "ledger", ("ledger-check", "ledger-backup", "ledger-restore", "ledger-copy", "key-rotate")),
     ("dbmod itself", "own", ("config", "completion", "demo")),
 )
 HELP_NAMES = ("-h", "--help")  # said here, not by a context: click keeps the option of the first context that asks

@@ -1,16 +1,18 @@
-"""The ledger itself: check, repair, back up, restore, another key."""
+"""The ledger itself: check, repair, back up, restore, copy, another key."""
 
 from pathlib import Path
 
 import click
 import msgspec
 
-from dbmod import config, errors, ledger
+from dbmod import config, errors, ledger, store
 from dbmod.cli import ask, options, output
+from dbmod.config import Settings
 from dbmod.context import Context
 
 CHECKED = ("contents", "damaged", "home", "records", "serial", "shards")
 SAVED = ("bytes", "file", "files", "key", "serial")
+COPIED = ("contents", "from", "key_id", "records", "serial", "to")
 
 
 @options.command("ledger-check", example="dbmod ledger-check\ndbmod ledger-check --repair --yes")
@@ -19,16 +21,15 @@ SAVED = ("bytes", "file", "files", "key", "serial")
 @options.shown(*CHECKED)
 def check(*, repair: bool, yes: bool, view: output.View) -> int:
     """Read and verify the whole ledger."""
-    from dbmod.store import check as checking
-
     settings = config.load().settings
     if repair:
+        _refuse_postgresql(settings, "ledger-check --repair")
         from dbmod.store import repair as repairing
 
         ask.confirm(f"Repairing the ledger in {settings.home_path}", "repair", yes=yes)
         report = repairing.repair(settings)
     else:
-        report = checking.check(settings)
+        report = store.open(settings).check()
     for sentence in report.done:
         output.note(sentence)
     output.properties(
@@ -36,7 +37,7 @@ def check(*, repair: bool, yes: bool, view: output.View) -> int:
         {
             "contents": report.contents,
             "damaged": len(report.problems),
-            "home": str(settings.home_path),
+            "home": store.open(settings).place,
             "records": report.records,
             "serial": report.serial,
             "shards": report.shards,
@@ -55,6 +56,7 @@ def backup(context: Context, *, file: Path, view: output.View) -> None:
     """Write the ledger, the contents and their key into one file; whoever has it can read the contents."""
     from dbmod.store import backup as backups
 
+    _refuse_postgresql(context.settings, "ledger-backup")
     saved = backups.backup(context.settings, file)
     if saved.has_key:
         output.note(f"{file} holds the key too: keep it as secret as the contents themselves.")
@@ -73,6 +75,7 @@ def restore(*, file: Path, force: bool, lock_wait: float | None, view: output.Vi
     from dbmod.store import backup as backups
 
     settings = config.load().settings
+    _refuse_postgresql(settings, "ledger-restore")
     if lock_wait is not None:
         settings = msgspec.structs.replace(settings, lock_wait_seconds=lock_wait)
     saved = backups.restore(settings, file, force=force)
@@ -84,13 +87,45 @@ def restore(*, file: Path, force: bool, lock_wait: float | None, view: output.Vi
     output.properties(view, _saved(saved.path, saved.serial, saved.files, saved.size_bytes, has_key=saved.has_key))
 
 
+@options.command(
+    "ledger-copy",
+    example="dbmod ledger-copy ~/.local/state/dbmod postgresql://dbmod@db.example.com/dbmod\n"
+    "dbmod ledger-copy configured /backup/ledger",
+    about="Copy a whole ledger, contents included, into an empty one, and compare both.\n\n"
+    "FROM and TO are each a home directory, postgresql://… without a password, a file that holds such an address "
+    "with all it needs, or `configured`: the ledger that dbmod uses now. The contents of the copy are encrypted with "
+    "the key that counts there; a home without a key gets a new one.",
+)
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+@click.option("--lock-wait", type=click.FloatRange(min=0), metavar="SECONDS", help="How long to wait for a writer.")
+@options.shown(*COPIED)
+def copy(*, source: str, target: str, lock_wait: float | None, view: output.View) -> None:
+    from dbmod.store import copying
+
+    settings = config.load().settings
+    if lock_wait is not None:
+        settings = msgspec.structs.replace(settings, lock_wait_seconds=lock_wait)
+    copied = copying.copy(*(store.open(copying.settings_of(settings, place)) for place in (source, target)))
+    output.note("Both were read again and are equal. From now on only one of them may be written: set DBMOD_LEDGER.")
+    output.properties(
+        view,
+        {
+            "contents": copied.contents,
+            "from": copied.source,
+            "key_id": copied.key_id,
+            "records": copied.records,
+            "serial": copied.serial,
+            "to": copied.target,
+        },
+    )
+
+
 @options.command("key-rotate", example="dbmod key-rotate")
 @options.changes
 def rotate(context: Context) -> None:
     """Encrypt all contents anew, with a new key."""
-    from dbmod.store import contents
-
-    done = contents.rotate(context.settings)
+    done = context.store.rotate_key()
     with context.transaction("key-rotate") as tables:
         ledger.note(tables, "key-rotate", actor=context.actor.name, reason=context.reason)
     again = ", going on where it was interrupted" if done.was_interrupted else ""
@@ -99,3 +134,13 @@ def rotate(context: Context) -> None:
 
 def _saved(path: Path, serial: int, files: int, size_bytes: int, *, has_key: bool) -> dict[str, str | int | bool]:
     return {"bytes": size_bytes, "file": str(path), "files": files, "key": has_key, "serial": serial}
+
+
+def _refuse_postgresql(settings: Settings, command: str) -> None:
+    """Refuse what is done to files. Raises Refused, naming what does the same for PostgreSQL."""
+    if settings.ledger:
+        raise errors.Refused(
+            f"{command} works on files, and this ledger is in PostgreSQL",
+            details={"ledger": store.open(settings).place},
+            next_step="pg_dump, as docs/ledger-for-a-team.md says, or dbmod ledger-copy configured DIRECTORY",
+        )

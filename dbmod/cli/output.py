@@ -96,7 +96,7 @@ def trace(problem: BaseException) -> None:
     import traceback
 
     shown = "".join(traceback.format_exception(problem))
-    hidden = [os.environ.get(name, "") for name in ("DBMOD_KEY", "DBMOD_PREVIOUS_KEY")] + _secrets
+    hidden = [os.environ.get(name, "") for name in ("DBMOD_KEY", "DBMOD_PREVIOUS_KEY", "DBMOD_LEDGER")] + _secrets
     for secret in sorted({one for one in hidden if one}, key=len, reverse=True):
         shown = shown.replace(secret, "********")
     _write("err", "".join(layout.visible(one) + "\n" for one in shown.splitlines()))

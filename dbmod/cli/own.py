@@ -14,7 +14,7 @@ CONFIGURED = ("Key", "Value", "Source")
 def configuration(*, view: output.View) -> None:
     """Show every setting, and where its value came from; secrets are no settings."""
     loaded = config.load()
-    values = msgspec.to_builtins(loaded.settings)
+    values = config.shown(loaded.settings)
     rows = [(key, _value(view, values[key]), loaded.sources[key]) for key in sorted(values)]
     output.table(view, CONFIGURED, rows)
 

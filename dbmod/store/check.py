@@ -1,37 +1,16 @@
 """ledger-check: read everything, verify everything, change nothing."""
 
 import hashlib
-from collections.abc import Iterator
-
-import msgspec
+from collections.abc import Callable, Iterable, Iterator
 
 from dbmod import errors
 from dbmod.config import Settings
 from dbmod.records import Instance, Module, Record, Row
 from dbmod.store import durable, shards
 from dbmod.store import head as heads
-from dbmod.store.files import KINDS
 from dbmod.store.head import Head, Ledger
-
-
-class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    where: str  # HEAD, a shard's name, or "contents <number> of <owner>"
-    what: str
-
-
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What a check found, and what a repair did."""
-
-    serial: int
-    shards: int
-    records: int
-    contents: int  # versions of modules whose contents were decrypted and compared
-    problems: tuple[Problem, ...]
-    done: tuple[str, ...] = ()  # of a repair, a sentence each
-
-    @property
-    def is_sound(self) -> bool:
-        return not self.problems
+from dbmod.store.interface import Problem, Report, Stored
+from dbmod.store.kinds import KINDS
 
 
 def check(settings: Settings) -> Report:
@@ -48,6 +27,8 @@ def check(settings: Settings) -> Report:
 
 
 def _check(settings: Settings, ledger: Ledger) -> tuple[Report, Head | None]:
+    from dbmod.store import contents
+
     try:
         head = heads.read(ledger)
     except errors.LedgerDamaged as error:
@@ -70,8 +51,10 @@ def _check(settings: Settings, ledger: Ledger) -> tuple[Report, Head | None]:
         rows += [record for record in found.values() if isinstance(record, Row) and record.removed_at is None]
         instances |= {key for key, record in found.items() if isinstance(record, Instance)}
         problems += [Problem(where=name, what=what) for what in bad.values()]
-    problems += _orphans(rows, instances)
-    checked, bad_contents = _contents(settings, modules)
+    problems += orphans(rows, instances)
+    checked, bad_contents = contents_problems(
+        settings, modules, contents.stored(settings), lambda owner, number: contents.read(settings, owner, number)
+    )
     report = Report(
         serial=head.serial,
         shards=len(head.shards),
@@ -96,7 +79,7 @@ def chain(ledger: Ledger, head: Head) -> Iterator[Problem]:
         yield Problem(where="HEAD.previous", what="the generation before the last is missing or is another one")
 
 
-def _orphans(rows: list[Row], instances: set[str]) -> Iterator[Problem]:
+def orphans(rows: list[Row], instances: set[str]) -> Iterator[Problem]:
     """Name the instances that live rows speak of and that are not there: a repair could not read their records."""
     if not instances:  # then the repair has said so of the whole shard
         return
@@ -127,11 +110,14 @@ def understood(shard: shards.Shard) -> tuple[dict[str, Record], dict[str, str]]:
     return found, bad
 
 
-def _contents(settings: Settings, modules: list[Module]) -> tuple[int, list[Problem]]:
-    """Decrypt the contents of every version of the modules that are not deleted, and compare the digests."""
-    from dbmod.store import contents
+def contents_problems(
+    settings: Settings, modules: Iterable[Module], stored: Iterable[Stored], read: Callable[[str, int], bytes]
+) -> tuple[int, list[Problem]]:
+    """Decrypt the contents of every version of the modules that are not deleted, and compare the digests.
 
-    locked = _without_key(settings)
+    Returns  how many were decrypted, and what is wrong
+    """
+    locked = without_key(settings, stored)
     problems = [
         Problem(where="contents", what=f"{len(names)} contents need the key with the id {key_id}, which is missing")
         for key_id, names in locked.items()
@@ -144,7 +130,7 @@ def _contents(settings: Settings, modules: list[Module]) -> tuple[int, list[Prob
                 continue
             where = f"contents {version.number} of {module.id}"
             try:
-                data = contents.read(settings, module.id, version.number)
+                data = read(module.id, version.number)
             except errors.DbmodError as error:
                 problems.append(Problem(where=where, what=error.what))
                 continue
@@ -154,19 +140,18 @@ def _contents(settings: Settings, modules: list[Module]) -> tuple[int, list[Prob
     return count, problems
 
 
-def _without_key(settings: Settings) -> dict[str, set[tuple[str, int]]]:
+def without_key(settings: Settings, stored: Iterable[Stored]) -> dict[str, set[tuple[str, int]]]:
     """Give the contents that no key at hand decrypts: id of the key → owner and number."""
     from dbmod import vault
-    from dbmod.store import contents
 
     known = {key.id for key in vault.keys(settings)}
     readable = set()
     locked: dict[str, set[tuple[str, int]]] = {}
-    for owner, number, path in contents.listing(settings):
-        if contents.key_id(path) in known:
-            readable.add((owner, number))
+    for one in stored:
+        if one.key_id in known:
+            readable.add((one.owner, one.number))
         else:
-            locked.setdefault(contents.key_id(path), set()).add((owner, number))
+            locked.setdefault(one.key_id, set()).add((one.owner, one.number))
     return {key_id: names - readable for key_id, names in locked.items() if names - readable}
 
 

@@ -9,24 +9,15 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
-
 from dbmod import errors, vault
 from dbmod.config import Settings
 from dbmod.store import durable, lock
 from dbmod.store import head as heads
+from dbmod.store.interface import Rotation, Stored
 from dbmod.vault import Key
 
 OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,149}\Z")
 FILE = re.compile(r"(?P<number>[0-9]{1,9})\.(?P<key>[0-9a-f]{16})\Z")
-
-
-class Rotation(msgspec.Struct, frozen=True, kw_only=True):
-    """What a rotation of the key did."""
-
-    key_id: str  # of the key that encrypts now
-    files: int  # encrypted anew
-    was_interrupted: bool  # it went on with one that had not ended
 
 
 def write(settings: Settings, owner: str, number: int, contents: bytes) -> None:
@@ -34,11 +25,11 @@ def write(settings: Settings, owner: str, number: int, contents: bytes) -> None:
 
     Raises  LedgerUnwritable, LedgerError where the key is missing
     """
-    _check_owner(owner)
+    check_owner(owner)
     with _writing(settings, f"contents of {owner}"):
         directory = _directory(settings) / owner
         key = _writing_key(settings)
-        header, ciphertext = vault.encrypt(key, contents, bound=_bound(owner, number))
+        header, ciphertext = vault.encrypt(key, contents, bound=bound(owner, number))
         try:
             durable.make_directory(settings.home_path)
             durable.make_directory(_directory(settings))
@@ -58,7 +49,7 @@ def read(settings: Settings, owner: str, number: int) -> bytes:
 
     Raises  NotFound; LedgerDamaged; LedgerError where the key is missing
     """
-    _check_owner(owner)
+    check_owner(owner)
     what = f"the contents {number} of {owner}"
     for _ in range(3):  # a rotation may take a file away between its name and its bytes: then the other one is there
         keys = vault.keys(settings)
@@ -71,7 +62,7 @@ def read(settings: Settings, owner: str, number: int) -> bytes:
             vault.forget()
             keys = vault.keys(settings)
         try:
-            return vault.decrypt(keys, durable.read_file(best), bound=_bound(owner, number), what=what)
+            return vault.decrypt(keys, durable.read_file(best), bound=bound(owner, number), what=what)
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -81,7 +72,7 @@ def read(settings: Settings, owner: str, number: int) -> bytes:
 
 def delete(settings: Settings, owner: str, number: int | None = None) -> None:
     """Remove one contents, or all of an owner; none is no error."""
-    _check_owner(owner)
+    check_owner(owner)
     directory = _directory(settings) / owner
     if not directory.is_dir():
         return
@@ -131,6 +122,11 @@ def listing(settings: Settings) -> Iterator[tuple[str, int, Path]]:
                     yield directory.name, int(match["number"]), path
 
 
+def stored(settings: Settings) -> list[Stored]:
+    """List all contents; while the key rotates, some twice, under the old key and under the new one."""
+    return [Stored(owner=owner, number=number, key_id=key_id(path)) for owner, number, path in listing(settings)]
+
+
 def key_id(path: Path) -> str:
     """Tell which key encrypted a file of contents."""
     return path.name.partition(".")[2]
@@ -156,11 +152,17 @@ def _writing_key(settings: Settings) -> Key:
     if lost:
         raise vault.missing(f"the contents {lost[1]} of {lost[0]}", key_id(lost[2]), keys)
     key = vault.new_key()
-    try:
-        vault.write_key_file(settings, [key])
-    except OSError as error:
-        raise durable.unwritable(error, vault.key_file(settings), needed_bytes=len(key.line) + 1) from error
+    write_keys(settings, [key])
     return key
+
+
+def write_keys(settings: Settings, keys: list[Key]) -> None:
+    """Replace the key file. Raises LedgerUnwritable."""
+    try:
+        vault.write_key_file(settings, keys)
+    except OSError as error:
+        needed = sum(len(key.line) + 1 for key in keys)
+        raise durable.unwritable(error, vault.key_file(settings), needed_bytes=needed) from error
 
 
 def _refuse_unknown(settings: Settings, keys: list[Key]) -> None:
@@ -175,10 +177,10 @@ def _encrypt_anew(owner: str, number: int, path: Path, keys: list[Key]) -> bool:
     target = path.with_name(f"{number}.{keys[0].id}")
     if path == target:
         return False
-    bound = _bound(owner, number)
+    belongs = bound(owner, number)
     if not target.exists():
-        plain = vault.decrypt(keys, durable.read_file(path), bound=bound, what=f"the contents {number} of {owner}")
-        durable.write_file(target, *vault.encrypt(keys[0], plain, bound=bound))
+        plain = vault.decrypt(keys, durable.read_file(path), bound=belongs, what=f"the contents {number} of {owner}")
+        durable.write_file(target, *vault.encrypt(keys[0], plain, bound=belongs))
         durable.sync_directory(target.parent)
     path.unlink()
     return True
@@ -196,10 +198,12 @@ def _directory(settings: Settings) -> Path:
     return settings.home_path / "contents"
 
 
-def _bound(owner: str, number: int) -> bytes:
+def bound(owner: str, number: int) -> bytes:
+    """Give what contents are encrypted with besides their key: nobody can pass them off as others."""
     return f"{owner}\0{number}".encode()
 
 
-def _check_owner(owner: str) -> None:
+def check_owner(owner: str) -> None:
+    """Refuse an owner that cannot be a file's name. Raises InternalError."""
     if not OWNER.match(owner):
         raise errors.InternalError(f"{owner!r} cannot own contents: it is no id")

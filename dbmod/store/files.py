@@ -5,15 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar, cast
 
-from dbmod import errors, records
 from dbmod.config import Settings
 from dbmod.records import Record
-from dbmod.store import commit, lock, shards
+from dbmod.store import commit, kinds, lock, shards
 from dbmod.store import head as heads
 from dbmod.store.head import Head
+from dbmod.store.interface import Report, Rotation, Stored
 
 R = TypeVar("R", bound=Record)
-KINDS: dict[str, type[Record]] = {kind.table: kind for kind in records.Record.__subclasses__()}
 
 
 class FileStore:
@@ -24,6 +23,13 @@ class FileStore:
         self.home: Path = settings.home_path
         self.ledger = heads.at(self.home)
         self._read: dict[str, tuple[str, shards.Shard]] = {}  # shard → stamp and what was read of it last
+
+    @property
+    def place(self) -> str:
+        return str(self.home)
+
+    def address(self) -> str:
+        return ""
 
     def snapshot(self) -> "FileTables":
         return FileTables(self, heads.read(self.ledger), writable=False)
@@ -69,6 +75,21 @@ class FileStore:
 
         files.delete(self.settings, owner, number)
 
+    def stored_contents(self) -> list[Stored]:
+        from dbmod.store import contents as files
+
+        return files.stored(self.settings)
+
+    def rotate_key(self) -> Rotation:
+        from dbmod.store import contents as files
+
+        return files.rotate(self.settings)
+
+    def check(self) -> Report:
+        from dbmod.store import check
+
+        return check.check(self.settings)
+
 
 class FileTables:
     """One generation of the ledger; in a transaction with the changes made so far."""
@@ -85,16 +106,14 @@ class FileTables:
         return self.head.serial
 
     def get(self, kind: type[R], key: str, *, within: str = "") -> R | None:
-        shard = shard_name(kind, within)
+        shard = kinds.shard_name(kind, within)
         changes = self._changes.get(shard, {})
         if key in changes:
             return cast("R | None", changes[key])
         return self._store.shard(self.head, shard).get(kind, key)
 
     def find(self, kind: type[R], **equals: object) -> list[R]:
-        unknown = equals.keys() - set(kind.__struct_fields__)
-        if unknown:
-            raise errors.InternalError(f"{kind.table} have no field {', '.join(sorted(unknown))}")
+        kinds.check_fields(kind, equals)
         wanted = list(equals.items())
         return [
             record
@@ -130,17 +149,17 @@ class FileTables:
 
     def _change(self, records: tuple[Record, ...], *, delete: bool) -> None:
         if not self._writable:
-            raise errors.InternalError("a snapshot, or a transaction that has ended, takes no changes")
+            kinds.refuse_changes()
         for record in records:
             within = type(record).within
-            shard = shard_name(type(record), getattr(record, within) if within else "")
+            shard = kinds.shard_name(type(record), getattr(record, within) if within else "")
             self._changes.setdefault(shard, {})[record.key] = None if delete else record
 
     def _shards(self, kind: type[Record], equals: dict[str, object]) -> list[str]:
         if kind.within is None:
             return [kind.table]
         if kind.within in equals:
-            return [shard_name(kind, str(equals[kind.within]))]
+            return [kinds.shard_name(kind, str(equals[kind.within]))]
         prefix = f"{kind.table}-"
         return sorted(name for name in self.head.shards.keys() | self._changes.keys() if name.startswith(prefix))
 
@@ -151,13 +170,3 @@ class FileTables:
             return list(known.values())
         merged: dict[str, R | None] = {**known, **changes}
         return [record for record in merged.values() if record is not None]
-
-
-def shard_name(kind: type[Record], within: str) -> str:
-    """Name the shard of a kind: the table, or table-<value> where the kind is split. It becomes a file name."""
-    if kind.within is None:
-        return kind.table
-    name = f"{kind.table}-{within}"
-    if not within or not heads.SHARD_NAME.match(name):
-        raise errors.InternalError(f"{kind.table} are split by {kind.within}, and {within!r} cannot name a file")
-    return name

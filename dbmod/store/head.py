@@ -105,15 +105,19 @@ def decode(data: bytes, *, path: Path) -> Head:
     if not match or _checksum(int(match[1]), body) != match[2]:
         raise errors.LedgerDamaged(f"{path} is damaged: its checksum does not hold", next_step=REPAIR)
     if int(match[1]) > FORMAT:
-        raise errors.LedgerError(
-            f"this ledger has the format {int(match[1])}, and this dbmod knows formats up to {FORMAT}",
-            details={"path": str(path)},
-            next_step="use the newer dbmod that wrote it",
-        )
+        raise too_new(int(match[1]), path=str(path))
     try:
         return msgspec.json.decode(body, type=Head)
     except msgspec.MsgspecError as error:
         raise errors.LedgerDamaged(f"{path} is damaged: {error}", next_step=REPAIR) from error
+
+
+def too_new(number: int, **where: str) -> errors.LedgerError:
+    return errors.LedgerError(
+        f"this ledger has the format {number}, and this dbmod knows formats up to {FORMAT}",
+        details=where,
+        next_step="use the newer dbmod that wrote it",
+    )
 
 
 def read(ledger: Ledger) -> Head:

@@ -3,9 +3,47 @@
 from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
+import msgspec
+
 from dbmod.records import Record
 
 R = TypeVar("R", bound=Record)
+
+
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """One contents that a store keeps."""
+
+    owner: str
+    number: int
+    key_id: str  # of the key that encrypted it
+
+
+class Rotation(msgspec.Struct, frozen=True, kw_only=True):
+    """What a rotation of the key did."""
+
+    key_id: str  # of the key that encrypts now
+    files: int  # encrypted anew
+    was_interrupted: bool  # it went on with one that had not ended
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    where: str  # HEAD, a shard's name, or "contents <number> of <owner>"
+    what: str
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What a check found, and what a repair did."""
+
+    serial: int
+    shards: int  # of PostgreSQL: tables
+    records: int
+    contents: int  # versions of modules whose contents were decrypted and compared
+    problems: tuple[Problem, ...]
+    done: tuple[str, ...] = ()  # of a repair, a sentence each
+
+    @property
+    def is_sound(self) -> bool:
+        return not self.problems
 
 
 class Tables(Protocol):
@@ -37,6 +75,13 @@ class Tables(Protocol):
 class Store(Protocol):
     """Where the ledger is."""
 
+    @property
+    def place(self) -> str:
+        """Name it for people; without a password."""
+
+    def address(self) -> str:
+        """Say what a process that this one starts is told as DBMOD_LEDGER: a secret; "" where the home says it all."""
+
     def snapshot(self) -> Tables:
         """Give the last committed state; takes no lock and never sees half a commit."""
 
@@ -59,3 +104,18 @@ class Store(Protocol):
 
     def delete_contents(self, owner: str, number: int | None = None) -> None:
         """Remove one contents, or all of an owner; none is no error."""
+
+    def stored_contents(self) -> list[Stored]:
+        """List all contents that there are."""
+
+    def rotate_key(self) -> Rotation:
+        """Encrypt all contents anew: with a new key, or with the one that DBMOD_KEY or key_command now gives.
+
+        Raises  LedgerError where the key of some contents is missing, before anything is changed; LedgerUnwritable
+        """
+
+    def check(self) -> Report:
+        """Read and verify everything, change nothing; takes no lock.
+
+        Raises  LedgerError only where nothing can be said: a newer format, a missing right to read
+        """

@@ -49,7 +49,7 @@ def held(path: Path, *, what: str, wait_seconds: float) -> Iterator[None]:
         os.close(descriptor)
         raise durable.unwritable(error, path, needed_bytes=0) from error
     if not is_ours:
-        raise _busy(holder(path), wait_seconds)
+        raise busy(holder(path), wait_seconds)
     try:
         _say(descriptor, what)
         try:
@@ -174,7 +174,8 @@ def _say(descriptor: int, what: str) -> None:
             os.pwrite(descriptor, msgspec.json.encode(found), 0)
 
 
-def _busy(found: Holder | None, wait_seconds: float) -> errors.LedgerBusy:
+def busy(found: Holder | None, wait_seconds: float) -> errors.LedgerBusy:
+    """Make the error of who waited too long for the ledger; it names the holder where that is known."""
     if found is None:
         return errors.LedgerBusy(
             f"the ledger is busy: another command holds it since more than {wait_seconds:g} s",

@@ -16,9 +16,9 @@ from dbmod.config import Settings
 from dbmod.records import Record
 from dbmod.store import check, commit, durable, lock, shards
 from dbmod.store import head as heads
-from dbmod.store.check import Report
-from dbmod.store.files import KINDS
 from dbmod.store.head import Head, Ledger
+from dbmod.store.interface import Report
+from dbmod.store.kinds import KINDS
 from dbmod.store.shards import Shard
 
 RECORD = re.compile(r'"((?:[^"\\]|\\.)*)":\{')

@@ -1,8 +1,6 @@
 """A shard: one TinyDB file. Its documents are the records as they are in JSON, each under its key."""
 
-import contextlib
-import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -12,7 +10,7 @@ from tinydb.table import Document, Table
 
 from dbmod import errors
 from dbmod.records import Record
-from dbmod.store import durable, migrations
+from dbmod.store import durable, kinds, migrations
 from dbmod.store import head as heads
 from dbmod.store.head import Head, Ledger
 
@@ -20,7 +18,6 @@ R = TypeVar("R", bound=Record)
 Documents = dict[str, Any]  # key → the document: JSON text as msgspec.Raw until somebody reads it
 ENCODER = msgspec.json.Encoder()
 FILE = msgspec.json.Decoder(dict[str, dict[str, msgspec.Raw]])
-MANY = 1000  # records from which the pause of the garbage collector pays
 
 
 class Shard:
@@ -41,7 +38,7 @@ class Shard:
         """Give all records by their key. The dictionary is shared: callers do not change it."""
         if self._all is None:
             decoder = msgspec.json.Decoder(kind)
-            with collector_paused(len(self.documents)):
+            with kinds.collector_paused(len(self.documents)):
                 self._all = {key: self._decode(decoder, key, item) for key, item in self.documents.items()}
         return cast("dict[str, R]", self._all)
 
@@ -116,7 +113,7 @@ def table_of(name: str) -> str:
 def decode(name: str, data: bytes) -> Shard:
     """Take the bytes of a file apart into documents, which stay JSON text."""
     try:
-        with collector_paused(MANY):
+        with kinds.collector_paused(kinds.MANY):
             tables = FILE.decode(data)
     except msgspec.MsgspecError as error:
         raise errors.LedgerDamaged(
@@ -136,7 +133,7 @@ def change(shard: Shard, table: str, changes: Mapping[str, Record | None]) -> by
     database = ShardDatabase(table, shard, storage=ShardStorage)
     documents = database.table(table, cache_size=0)
     put = [_document(key, record) for key, record in changes.items() if record is not None]
-    with collector_paused(len(shard.documents)):
+    with kinds.collector_paused(len(shard.documents)):
         documents.remove(doc_ids=cast("list[int]", [key for key in changes if key in shard.documents]))
         documents.insert_multiple(put)
         return cast("ShardStorage", database.storage).encoded() if len(documents) else None
@@ -158,16 +155,3 @@ def _missing(ledger: Ledger, name: str, stamp: str) -> errors.LedgerError:
         details={"shard": name, "state": "undamaged"},
         next_step="repeat the command",
     )
-
-
-@contextlib.contextmanager
-def collector_paused(count: int) -> Iterator[None]:
-    """Keep the garbage collector from running over many new records again and again: a third of the time."""
-    if count < MANY or not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()

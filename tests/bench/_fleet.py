@@ -5,20 +5,25 @@ from pathlib import Path
 
 import msgspec
 
-from dbmod import clock, config, identity, ids, ledger, planning, registry, store, transport
+from dbmod import clock, config, identity, ids, planning, registry, store, transport
+from dbmod import ledger as ledgers
 from dbmod.context import Context
 from dbmod.evidence import Outcome
 from dbmod.records import Evidence, Instance, Module, Run
 
 
-def context(home: Path) -> Context:
-    settings = config.load({"DBMOD_HOME": str(home)}).settings
+def context(home: Path, *, ledger: str = "") -> Context:
+    environ = {"DBMOD_HOME": str(home), "DBMOD_LEDGER": ledger, "DBMOD_ADMIN": "true"}
+    settings = config.load(environ).settings
     return Context(store=store.open(settings), settings=settings, actor=identity.current(settings))
 
 
-def fill(home: Path, *, instances: int, modules: int) -> Context:
-    """Make a ledger in which every instance holds every module, as one recorded run per module leaves it."""
-    here = context(home)
+def fill(home: Path, *, instances: int, modules: int, ledger: str = "") -> Context:
+    """Make a ledger in which every instance holds every module, as one recorded run per module leaves it.
+
+    ledger  the address of a database; empty: files in the home
+    """
+    here = context(home, ledger=ledger)
     made = [
         registry.create(
             here,
@@ -93,7 +98,7 @@ def instance(number: int, *, region: str = "RegionOne") -> Instance:
 def plan(here: Context, fleet: list[Instance], module: Module) -> Run:
     """Plan to apply a module to these instances, all in one batch, and start it."""
     with here.store.transaction(holder="bench") as tables:
-        run = ledger.plan(
+        run = ledgers.plan(
             tables,
             verb="apply",
             playbook="module_apply",
@@ -101,15 +106,15 @@ def plan(here: Context, fleet: list[Instance], module: Module) -> Run:
             spread=[fleet],
             actor="bench",
         )
-        ledger.start_batch(tables, run.id, 1)
+        ledgers.start_batch(tables, run.id, 1)
     return run
 
 
 def record(here: Context, run: Run, outcomes: list[Outcome]) -> None:
     """Close the batch and the run in one transaction, as the playbook's record does."""
     with here.store.transaction(holder=run.id) as tables:
-        ledger.record(tables, run.id, batch=1, outcomes=outcomes)
-        ledger.close(tables, run.id)
+        ledgers.record(tables, run.id, batch=1, outcomes=outcomes)
+        ledgers.close(tables, run.id)
 
 
 def answer(run: Run, one: Instance, module: Module) -> Outcome:

@@ -43,8 +43,8 @@ def command(words: Sequence[str], environment: Mapping[str, str] | None = None) 
     return run
 
 
-def dbmod(*words: str, home: str) -> Callable[[], None]:
-    return command([sys.executable, "-m", "dbmod", *words], {"DBMOD_HOME": home})
+def dbmod(*words: str, home: str, **environment: str) -> Callable[[], None]:
+    return command([sys.executable, "-m", "dbmod", *words], {"DBMOD_HOME": home} | environment)
 
 
 def headline(title: str) -> None:

@@ -11,16 +11,27 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from dbmod import errors, store
+from dbmod import errors, store, vault
 from dbmod.config import Settings
 from dbmod.records import Attempt, Instance, Module, Row, Run
 from dbmod.store.interface import Store
 from tests import ledgers
+from tests.postgresql import Server
 
-BACKENDS = ["files"]
+BACKENDS = ["files", "postgresql"]
 
 
 @pytest.fixture(params=BACKENDS)
+def settings(settings: Settings, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings of an empty ledger of each kind; in PostgreSQL its key comes from outside."""
+    if request.param == "files":
+        return settings
+    monkeypatch.setenv("DBMOD_KEY", vault.new_key().line)
+    server: Server = request.getfixturevalue("postgresql")
+    return msgspec.structs.replace(settings, ledger=server.address(server.database()))
+
+
+@pytest.fixture
 def empty_ledger(settings: Settings) -> Store:
     return store.open(settings)
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from dbmod import ledger
+from dbmod import ledger, vault
+from dbmod.store import durable
 from tests.end_to_end.sites import Site
 from tests.faults import failpoints
+from tests.postgresql import Server
 
 MakeSite = Callable[..., Site]
 
@@ -37,6 +39,17 @@ def make_site() -> Iterator[MakeSite]:
         for site in made:
             site.close()
         shutil.rmtree(directory)
+
+
+@pytest.fixture
+def team_site(make_site: MakeSite, postgresql: Server, database: str) -> Site:
+    """An empty site whose ledger is in PostgreSQL; a file of its own names it, and its key is in its home."""
+    site = make_site(DBMOD_ADMIN="true")
+    address = site.directory / "address"
+    durable.write_file(address, postgresql.address(database).encode())
+    site.environment["DBMOD_LEDGER"] = str(address)
+    vault.write_key_file(site.settings, [vault.new_key()])
+    return site
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ import multiprocessing
 import threading
 import time
 
+import pytest
+
 from dbmod import config, identity, registry, store
 from dbmod.context import Context
 from dbmod.records import Attempt, Module
@@ -45,7 +47,16 @@ def by_library(environment: dict[str, str], writer: str) -> None:
             registry.change(here, "shared", registry.Change(), contents)
 
 
-def test_sixteen_writers_and_two_playbooks_lose_nothing(site: Site) -> None:
+@pytest.fixture(
+    params=[pytest.param("site", id="files"), pytest.param("team_site", id="postgresql", marks=pytest.mark.nightly)]
+)
+def site(request: pytest.FixtureRequest) -> Site:
+    """A site of each kind of ledger."""
+    chosen: Site = request.getfixturevalue(request.param)
+    return chosen
+
+
+def test_sixteen_writers_and_two_playbooks_lose_nothing(site: Site, request: pytest.FixtureRequest) -> None:
     site.environment |= {"DBMOD_LOCK_WAIT_SECONDS": "60"}
     site.add_module("shared", b"message=first\n")
     site.add_hosts(HOSTS)
@@ -83,7 +94,7 @@ def test_sixteen_writers_and_two_playbooks_lose_nothing(site: Site) -> None:
     assert len(applied) == PLAYBOOKS * HOSTS
     updates = f"{len(written)} of {len(written)} updates of {len(writers)} writers"
     rows = f"{len(applied)} rows of {PLAYBOOKS} playbooks"
-    figures.figure("R5", f"{updates} and {rows} at once are there, {seconds:.0f} s")
+    figures.figure("R5", f"{updates} and {rows} at once are there, {seconds:.0f} s ({request.node.callspec.id})")
 
 
 def digest(writer: str, number: int) -> str:

@@ -15,7 +15,6 @@ import msgspec
 from dbmod import errors, module_types, processes, store, transport
 from dbmod.config import Settings
 from dbmod.records import Attempt, Instance, Module, Row, Run
-from dbmod.store import check as store_check
 from dbmod.store.interface import Tables
 
 ENDED = ("done", "failed", "cancelled", "lost")
@@ -47,7 +46,7 @@ def problems(
     homes       where instances that are not local keep what they hold, seen from here: instance id → directory
     """
     tables = store.open(settings).snapshot()
-    found = [f"{one.where}: {one.what}" for one in store_check.check(settings).problems]
+    found = [f"{one.where}: {one.what}" for one in store.open(settings).check().problems]
     found += _run_problems(tables)
     found += _version_problems(settings, tables)
     secret = {name for name, one in module_types.listing(settings).items() if one.declares.secret}

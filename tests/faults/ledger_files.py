@@ -6,7 +6,7 @@ from dbmod import store
 from dbmod.config import Settings
 from dbmod.records import Record
 from dbmod.store import head as heads
-from dbmod.store.files import KINDS
+from dbmod.store.kinds import KINDS
 
 
 def state(settings: Settings) -> dict[tuple[str, str], Record]:

@@ -67,6 +67,18 @@ def test_secrets_and_test_variables_are_no_settings_and_not_shown(tmp_path: Path
     assert "canary" not in repr(loaded)
 
 
+def test_the_address_of_a_ledger_is_never_shown_and_makes_nobody_an_admin(tmp_path: Path) -> None:
+    loaded = load(tmp_path, DBMOD_LEDGER="postgresql://dbmod:canary@db.example.com/dbmod")
+    assert (loaded.settings.admin, loaded.sources["admin"]) == (False, "default")
+    assert "canary" not in repr(loaded)
+    assert config.shown(loaded.settings)["ledger"] == config.HIDDEN
+    assert "canary" not in refusal(tmp_path, DBMOD_LEDGER="mysql://u:canary@h/d").what
+    assert load(tmp_path, DBMOD_LEDGER="postgresql://", DBMOD_ADMIN="true").settings.admin
+    named = load(tmp_path, "ledger: /etc/dbmod/ledger\n").settings
+    assert (named.admin, config.shown(named)["ledger"]) == (False, "/etc/dbmod/ledger")
+    assert load(tmp_path, DBMOD_LEDGER="").settings.admin
+
+
 @pytest.mark.parametrize(
     ("text", "environ", "said"),
     [
@@ -88,6 +100,7 @@ def test_secrets_and_test_variables_are_no_settings_and_not_shown(tmp_path: Path
         ("", {"DBMOD_LOCAL_PORTS": "20000"}, "local_ports must be LOW-HIGH"),
         ("", {"DBMOD_TYPE_DIRECTORIES": "[broken"}, "DBMOD_TYPE_DIRECTORIES: type_directories"),
         ("", {"DBMOD_TYPE_DIRECTORIES": "[" * 100_000}, "DBMOD_TYPE_DIRECTORIES: type_directories"),
+        ("", {"DBMOD_LEDGER": "mysql://u:canary@h/d"}, "ledger must be postgresql://…"),
     ],
 )
 def test_what_is_wrong_is_refused_with_its_key_and_place(

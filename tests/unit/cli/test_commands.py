@@ -197,6 +197,33 @@ def test_ledger_check_and_backup_and_restore(typed: Typed, tmp_path: Path, monke
     assert typed("ledger-restore", "b.tar")[0] == 2
 
 
+def test_ledger_copy_moves_a_ledger_to_another_home(
+    typed: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed("module-create", "mymod", "ping", "ping1.dat")
+    code, out, err = typed("ledger-copy", "configured", str(tmp_path / "other"), "-f", "json")
+    assert (code, json.loads(out)["contents"], json.loads(out)["to"]) == (0, 1, str(tmp_path / "other"))
+    assert "are equal" in err
+    assert typed("ledger-copy", "configured", str(tmp_path / "other"))[0] == 2
+    monkeypatch.setenv("DBMOD_HOME", str(tmp_path / "other"))
+    assert typed("module-list", "-f", "value", "-c", "Name")[1] == "mymod\n"
+    assert typed("ledger-check", "-f", "value", "-c", "contents", "-c", "damaged")[1].split() == ["1", "0"]
+
+
+def test_what_is_done_to_files_is_refused_for_postgresql(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DBMOD_LEDGER", "postgresql://dbmod:CANARY@127.0.0.1:1/dbmod")
+    for words in (("ledger-restore", "b.tar"), ("ledger-check", "--repair", "--yes")):
+        code, _, err = typed(*words)
+        assert code == 2
+        assert "pg_dump" in err
+        assert "postgresql://dbmod@127.0.0.1:1/dbmod" in err
+        assert "CANARY" not in err
+    code, out, err = typed("config", "--format", "json")
+    assert (code, "CANARY" in out + err) == (0, False)
+    code, _, err = typed("ledger-copy", "postgresql://dbmod:CANARY@127.0.0.1/dbmod", "configured")
+    assert (code, "CANARY" in err) == (2, False)
+
+
 def test_a_damaged_ledger_ends_with_exit_3(typed: Typed, tmp_path: Path) -> None:
     typed("module-create", "mymod", "ping", "ping1.dat")
     shard = next((tmp_path / "home" / "ledger" / "shards").glob("modules*"))
