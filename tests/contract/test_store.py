@@ -257,8 +257,8 @@ def test_reading_10000_rows_is_quick(
     put(empty_ledger, *(ledgers.row(number) for number in range(10_000)))
     trials = []
     for _ in range(7):
-        begin = time.perf_counter()
+        begin = time.process_time()  # a busy machine makes no difference to it
         assert len(store.open(settings).snapshot().find(Row, module_id="m")) == 10_000
-        trials.append(time.perf_counter() - begin)
-    figure("", f"reading 10,000 rows: median {sorted(trials)[3] * 1000:.0f} ms, 7 trials")
-    assert min(trials) < 0.25  # ten times what a quiet machine takes
+        trials.append(time.process_time() - begin)
+    figure("", f"reading 10,000 rows: median {sorted(trials)[3] * 1000:.0f} ms of processor time, 7 trials")
+    assert min(trials) < 0.25  # ten times what it takes
