@@ -1,4 +1,4 @@
-"""What AWX tells a job of itself, in the extra variables awx_… and, the same once more, tower_… ; what it is told. Pure."""
+"""What AWX tells a job of itself, in the extra variables awx_… and, the same once more, tower_… , and is told. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -50,10 +50,11 @@ def refuse_slice(variables: Mapping[str, Any]) -> None:
 
 
 def artifacts(run_id: str, told: Sequence[str]) -> dict[str, Any]:
-    """Give a plan to the next nodes of a workflow and to notifications, as `set_stats` does. Both are nobody's variables.
+    """Hand a plan on as AWX's artifacts, as `set_stats` does: to notifications, and to the next nodes of a workflow.
 
-    run_id  of the planned run, "" where there is none
-    told    the plan's lines for people
+    run_id   of the planned run, "" where there is none
+    told     the plan's lines for people
+    Returns  what an action plugin adds to its result; the names are no variable of any playbook
     """
     data = {"dbmod_planned_run": run_id, "dbmod_plan": list(told)}
     return {"ansible_stats": {"data": data, "per_host": False, "aggregate": False}}

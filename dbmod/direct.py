@@ -5,7 +5,20 @@ from typing import Any
 
 import msgspec
 
-from dbmod import awx, building, doors, errors, fleet, ledger, lookup, operations, run_directory, variables
+from dbmod import (
+    awx,
+    building,
+    connections,
+    doors,
+    errors,
+    fleet,
+    fleet_inventory,
+    ledger,
+    lookup,
+    operations,
+    run_directory,
+    variables,
+)
 from dbmod.building import Member
 from dbmod.context import Context
 from dbmod.operations import Pace, Planned, Selection
@@ -68,6 +81,9 @@ def begin(here: Context, playbook: str, play: Play) -> doors.Answer:
     told = _told(here, planned, f"Run {planned.run.id} {asks}" if planned.run else "")
     if planned.run is None:
         return doors.nothing() | {"told": told, "added": []}
+    # A job of AWX has its inventory from another place, where the file that ssh looks into was thrown away.
+    living = here.store.snapshot().find(Instance, deleted_at=None)
+    fleet_inventory.write_known_hosts(here.settings, connections.known_hosts(living))
     added = [host for host in run_directory.hosts_of(here, planned.run) if host not in play.known]
     return doors.start(here, planned.run.id) | {"told": told, "added": added}
 

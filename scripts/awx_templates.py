@@ -197,10 +197,10 @@ def _workflow_name(playbook: str) -> str:
 class _Dumper(yaml.SafeDumper):
     """Writes lists as people do, indented below their key, and nothing as an alias."""
 
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002  (PyYAML's)
         super().increase_indent(flow, False)
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002  (PyYAML's)
         return True
 
 

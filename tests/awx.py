@@ -1,4 +1,4 @@
-"""AWX's own rules, where no AWX can run: how it finds playbooks, what it makes of credentials, awx/*.yml as Ansible reads it.
+"""AWX's own rules, where no AWX can run: how it finds playbooks and injects credentials; awx/*.yml as Ansible reads it.
 
 Written from AWX's source, awx/main/utils/ansible.py and awx/main/models/credential.py; 24.6.1 and later agree in this.
 """
@@ -21,7 +21,7 @@ CONTAINER = "/runner"  # where a job sees its private directory
 
 @functools.cache
 def data() -> dict[str, Any]:
-    """Give the variables of awx/*.yml as a module of awx.awx gets them: templates filled in, !unsafe texts as they are."""
+    """Give the variables of awx/*.yml as modules get them: templates filled in, !unsafe texts as they are."""
     from ansible.parsing.dataloader import DataLoader
     from ansible.template import Templar
 
@@ -56,7 +56,7 @@ def _is_offered(project: Path, name: str) -> bool:
     if path.suffix not in (".yml", ".yaml") or any(one in SKIPPED or one.startswith(".") for one in folders):
         return False
     lines = (project / name).read_text(encoding="utf-8", errors="ignore").splitlines()
-    return lines[:1] and lines[0].startswith("$ANSIBLE_VAULT;") or any(PLAYBOOK.match(line) for line in lines)
+    return "".join(lines[:1]).startswith("$ANSIBLE_VAULT;") or any(PLAYBOOK.match(line) for line in lines)
 
 
 def inject(kind: str, inputs: Mapping[str, Any], private: Path) -> dict[str, str]:

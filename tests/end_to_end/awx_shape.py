@@ -1,11 +1,10 @@
-"""A job as AWX runs one, without an AWX: its private directory, its environment, its variables, its thrown away project.
+"""A job as AWX runs one, without an AWX: private directory, environment, variables, and a project that is thrown away.
 
 Written from AWX's source, awx/main/tasks/jobs.py. The ledger is whatever the site's environment names: its home, or a
 database where the site was made with DBMOD_LEDGER. What AWX keeps between jobs is here the inventory alone.
 """
 
 import json
-import os
 import shutil
 import subprocess
 import tempfile
@@ -25,7 +24,7 @@ REVISION = "1a2b3c4d5e6f"
 # What AWX sets of its own; roles and collections of the project's ansible.cfg are merged in by it.
 ENVIRONMENT = {
     "ANSIBLE_CALLBACK_PLUGINS": "/runner/plugins_path:~/.ansible/plugins:/usr/share/ansible/plugins/callback",
-    "ANSIBLE_COLLECTIONS_PATH": "/runner/requirements_collections:~/.ansible/collections:/usr/share/ansible/collections",
+    "ANSIBLE_COLLECTIONS_PATH": "/runner/requirements_collections:~/.ansible/collections",
     "ANSIBLE_FORCE_COLOR": "True",
     "ANSIBLE_HOST_KEY_CHECKING": "False",
     "ANSIBLE_INVENTORY_UNPARSED_FAILED": "True",
@@ -124,6 +123,7 @@ class Controller:
             check=False,
         )
         assert synced.returncode == 0, synced.stderr
+        (self.site.home / "known_hosts").unlink(missing_ok=True)  # a sync's home is not the job's
         found = json.loads(synced.stdout)
         hosts = found["_meta"]["hostvars"]
         for number, known in enumerate(hosts.values(), start=1):
@@ -155,9 +155,7 @@ class Controller:
         ]
         (private / "env" / "extravars").write_text("\n".join(lines))
 
-    def _run(
-        self, private: Path, playbook: str, environment: Mapping[str, str]
-    ) -> subprocess.CompletedProcess[str]:
+    def _run(self, private: Path, playbook: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
         (private / "cp").mkdir(mode=0o700, exist_ok=True)
         (private / "env" / "envvars").write_text(json.dumps(environment))
         command = [str(BIN / "ansible-runner"), "run", str(private), "-p", playbook, "--ident", str(JOB)]
@@ -187,9 +185,4 @@ class Controller:
 
 def _listing(directory: Path) -> set[str]:
     """List what is in a project, without what Python caches there."""
-    return {
-        os.path.join(folder, name)
-        for folder, _, names in os.walk(directory)
-        for name in names
-        if not folder.endswith("__pycache__")
-    }
+    return {str(one) for one in directory.rglob("*") if "__pycache__" not in one.parts}

@@ -1,9 +1,5 @@
 """Job templates run as AWX runs them; the project is gone afterwards, and the ledger has all of it."""
 
-from pathlib import Path
-
-import pytest
-
 from dbmod.records import Instance, Run
 from tests.end_to_end.awx_shape import Controller
 from tests.end_to_end.sites import Site
