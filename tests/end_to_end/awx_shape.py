@@ -4,11 +4,12 @@ Written from AWX's source, awx/main/tasks/jobs.py. The ledger is whatever the si
 database where the site was made with DBMOD_LEDGER. What AWX keeps between jobs is here the inventory alone.
 """
 
+import configparser
 import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,11 @@ from tests.end_to_end.sites import BIN, PATIENCE_SECONDS, Site
 JOB = 42
 USER = "alice"
 REVISION = "1a2b3c4d5e6f"
-# What AWX sets of its own; roles and collections of the project's ansible.cfg are merged in by it.
 ENVIRONMENT = {
-    "ANSIBLE_CALLBACK_PLUGINS": "/runner/plugins_path:~/.ansible/plugins:/usr/share/ansible/plugins/callback",
-    "ANSIBLE_COLLECTIONS_PATH": "/runner/requirements_collections:~/.ansible/collections",
     "ANSIBLE_FORCE_COLOR": "True",
     "ANSIBLE_HOST_KEY_CHECKING": "False",
     "ANSIBLE_INVENTORY_UNPARSED_FAILED": "True",
     "ANSIBLE_RETRY_FILES_ENABLED": "False",
-    "ANSIBLE_ROLES_PATH": "/runner/requirements_roles:roles:~/.ansible/roles:/usr/share/ansible/roles",
     "ANSIBLE_SSH_CONTROL_PATH_DIR": "/runner/cp",
     "AWX_HOST": "https://awx.example.org",
     "AWX_PRIVATE_DATA_DIR": "/runner",
@@ -37,6 +34,12 @@ ENVIRONMENT = {
     "JOB_ID": str(JOB),
     "MAX_EVENT_RES": "700000",
     "PROJECT_REVISION": REVISION,
+}
+# Lists of directories: a key of the project's ansible.cfg, which goes before the rest, and AWX's own first.
+PATHS = {
+    "callback_plugins": "/runner/plugins_path:{}:~/.ansible/plugins:/usr/share/ansible/plugins/callback",
+    "collections_path": "/runner/requirements_collections:{}:~/.ansible/collections",
+    "roles_path": "/runner/requirements_roles:{}:~/.ansible/roles:/usr/share/ansible/roles",
 }
 
 
@@ -56,14 +59,14 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 class Controller:
     """An AWX with one inventory, synced from the project's source whenever a job starts.
 
-    project     what the project's clone holds; here it is copied from
-    source      the inventory's file in it; the path of one elsewhere stands for an inventory that is in AWX already
+    project  a clone of it is here
+    without  variables of the site that the jobs do not get
     """
 
-    def __init__(self, site: Site, *, project: Path = awx.ROOT, source: str = "inventory/dbmod.yml") -> None:
+    def __init__(self, site: Site, *, project: Path = awx.ROOT, without: Collection[str] = ()) -> None:
         self.site = site
         self.project = project
-        self.source = source
+        self.without = without
 
     def launch(self, name: str, answers: Mapping[str, Any], *, limit: str = "", check: bool = False) -> Job:
         """Start a job template.
@@ -95,8 +98,18 @@ class Controller:
 
     def _environment(self, private: Path) -> dict[str, str]:
         """Give a job's environment: AWX's, the execution environment's, and what the credentials inject."""
-        own = {name: value for name, value in self.site.environment.items() if name.startswith(("DBMOD_", "PG"))}
-        place = {name: text.replace(awx.CONTAINER, str(private)) for name, text in ENVIRONMENT.items()}
+        own = {
+            name: value
+            for name, value in self.site.environment.items()
+            if name.startswith(("DBMOD_", "PG")) and name not in self.without
+        }
+        settings = configparser.ConfigParser()
+        settings.read(private / "project" / "ansible.cfg")
+        lists = {
+            f"ANSIBLE_{name.upper()}": text.format(settings.get("defaults", name, fallback="")).replace("::", ":")
+            for name, text in PATHS.items()
+        }
+        place = {name: text.replace(awx.CONTAINER, str(private)) for name, text in (ENVIRONMENT | lists).items()}
         image = {"PATH": f"{BIN}:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": str(private), "LANG": "C.UTF-8"}
         credentials: dict[str, str] = {}
         if address := own.pop("DBMOD_LEDGER", ""):
@@ -111,7 +124,15 @@ class Controller:
 
     def _write_inventory(self, private: Path, environment: Mapping[str, str]) -> None:
         """Sync the inventory, and write it as the script that AWX makes of it."""
-        command = ["ansible-inventory", "-i", self.source, "--list", "--export", "--playbook-dir", "inventory"]
+        command = [
+            "ansible-inventory",
+            "-i",
+            "inventory/dbmod.yml",
+            "--list",
+            "--export",
+            "--playbook-dir",
+            "inventory",
+        ]
         synced = subprocess.run(
             [str(BIN / command[0]), *command[1:]],
             cwd=private / "project",
