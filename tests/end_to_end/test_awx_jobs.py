@@ -4,18 +4,30 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from dbmod import paths
-from dbmod.records import Instance, Run
-from tests import awx
+from dbmod import datastores, paths
+from dbmod.records import Cluster, Instance, Run
+from tests import awx, builders
 from tests.beds.hosts import Hosts
+from tests.end_to_end import canaries
 from tests.end_to_end.awx_shape import Controller
 from tests.end_to_end.sites import Site
 
 SECRET = b"C4nary-of-a-module-in-AWX\n"
 ACTOR = "alice (AWX job 42, template {}, revision 1a2b3c4)"
+# Answers in check mode: for most templates, and for those that need others.
+ALONE = {"instance": "db-0", "module": "mymod", "modules": "mymod", "directory": "/nonexistent"}
+NEW = {"name": "new", "flavor": "15", "datastore": "redis"}
+ANSWERS: dict[str, dict[str, object]] = {
+    "cluster_create": NEW | {"instances": 3},
+    "cluster_delete": {"cluster": "ring"},
+    "cluster_grow": {"cluster": "ring", "instances": 1, "flavor": "15"},
+    "cluster_shrink": {"cluster": "ring", "members": "ring-member-3"},
+    "instance_create": NEW,
+}
 
 
 def test_a_rollout_is_planned_tried_on_the_canary_and_done(site: Site) -> None:
@@ -96,6 +108,50 @@ def test_a_team_has_types_of_its_own_in_its_own_project(site: Site) -> None:
     job = controller.launch("dbmod module_apply", {"modules": "oncall", "instance": "db-0"})
     assert job.code == 0, job.out
     assert site.held(host, module).sha256 == module.current.sha256
+
+
+@pytest.mark.nightly
+def test_contents_that_are_fetched_are_in_nothing_that_awx_keeps(site: Site) -> None:
+    [host] = site.add_hosts(1)
+    module = site.add_module("mymod", SECRET, kind="blob")
+    site.well("module-apply", "db-0", "mymod")
+    controller = Controller(site)
+    place = site.directory / "fetched"
+    jobs = [
+        controller.launch("dbmod module_query", {"all_instances": "true", "reconcile": "true"}),
+        controller.launch("dbmod module_retrieve", {"instance": "db-0", "directory": str(place)}),
+        controller.launch("dbmod module_remove", {"instance": "db-0", "module": "mymod"}),
+    ]
+    assert [job.code for job in jobs] == [0, 0, 0], [job.out for job in jobs]
+    [file] = place.iterdir()
+    assert file.read_bytes() == SECRET
+    assert not site.folder(host, module).joinpath("contents.dat").exists()
+    secret = canaries.Canary(name="contents", text=SECRET.decode().strip())
+    assert [hit for job in jobs for hit in canaries.in_text(job.written, [secret], where="kept")] == []
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("template", awx.data()["controller_templates"], ids=lambda one: one["name"])
+def test_every_template_says_in_check_mode_what_it_would_do(site: Site, template: dict[str, Any]) -> None:
+    cluster = builders.cluster("ring")
+    site.add_hosts(1)
+    site.add_hosts(4, name="ring-member", cluster_id=cluster.id)
+    with site.context.store.transaction(holder="test") as tables:
+        tables.put(cluster)
+    site.add_module("mymod", SECRET, kind="blob")
+    site.well("module-apply", "db-0", "mymod")
+    before = (site.find(Instance), site.find(Cluster))
+    asked = {one["variable"] for one in template["survey_spec"]["spec"]}
+    answers = {"datastore_version": datastores.versions("redis")[0]} | ANSWERS.get(
+        Path(template["playbook"]).stem, ALONE
+    )
+    job = Controller(site).launch(
+        template["name"], {name: value for name, value in answers.items() if name in asked}, check=True
+    )
+    assert job.code == 0, job.out
+    assert job.artifacts["dbmod_plan"]
+    assert (site.find(Instance), site.find(Cluster)) == before
+    assert SECRET.decode().strip() not in job.written
 
 
 def project_of_a_team(place: Path) -> Path:
