@@ -13,6 +13,7 @@ HEAD = """---
 """
 ORGANIZATION = "{{ dbmod_awx_organization }}"
 READING = ("module_query", "module_retrieve")
+REGISTERING = ("module_sync",)  # contents come from the project; no host is touched
 ROLLOUTS = ("module_apply", "module_reapply")  # what a workflow plans, has approved, and does on the canary first
 WITHOUT_APPROVAL = ("module_query",)  # of what operators start
 # Types of answers. What is not here is no question: an answer is one line, and nothing that is secret or structured.
@@ -104,7 +105,7 @@ def _common(playbook: str) -> dict[str, Any]:
         "inventory": "{{ dbmod_awx_inventory }}",
         "execution_environment": "{{ dbmod_awx_execution_environment }}",
         "credentials": "{{ dbmod_awx_credentials }}",
-        "labels": ["dbmod", "reads hosts" if playbook in READING else "changes hosts"],
+        "labels": ["dbmod", _label(playbook)],
         "allow_simultaneous": True,  # dbmod itself refuses two runs over one instance
         "job_slice_count": 1,
         "ask_job_slice_count_on_launch": False,
@@ -184,6 +185,12 @@ def _roles(playbooks: list[str], rollouts: list[str]) -> list[dict[str, Any]]:
 
 def _role(team: str, role: str, **over: list[str]) -> dict[str, Any]:
     return {"role": role, "teams": [team], "lookup_organization": ORGANIZATION, **over}
+
+
+def _label(playbook: str) -> str:
+    if playbook in REGISTERING:
+        return "changes modules"
+    return "reads hosts" if playbook in READING else "changes hosts"
 
 
 def _name(playbook: str) -> str:

@@ -19,8 +19,8 @@ from tests.end_to_end.sites import Site
 SECRET = b"C4nary-of-a-module-in-AWX\n"
 ACTOR = "alice (AWX job 42, template {}, revision 1a2b3c4)"
 # Answers in check mode: for most templates, and for those that need others.
-ALONE = {"instance": "db-0", "module": "mymod", "modules": "mymod", "directory": "/nonexistent"}
-NEW = {"name": "new", "flavor": "15", "datastore": "redis"}
+ALONE: dict[str, object] = {"instance": "db-0", "module": "mymod", "modules": "mymod", "directory": "/nonexistent"}
+NEW: dict[str, object] = {"name": "new", "flavor": "15", "datastore": "redis"}
 ANSWERS: dict[str, dict[str, object]] = {
     "cluster_create": NEW | {"instances": 3},
     "cluster_delete": {"cluster": "ring"},
@@ -142,12 +142,10 @@ def test_every_template_says_in_check_mode_what_it_would_do(site: Site, template
     site.well("module-apply", "db-0", "mymod")
     before = (site.find(Instance), site.find(Cluster))
     asked = {one["variable"] for one in template["survey_spec"]["spec"]}
-    answers = {"datastore_version": datastores.versions("redis")[0]} | ANSWERS.get(
-        Path(template["playbook"]).stem, ALONE
-    )
-    job = Controller(site).launch(
-        template["name"], {name: value for name, value in answers.items() if name in asked}, check=True
-    )
+    answers = ANSWERS.get(Path(template["playbook"]).stem, ALONE)
+    answers = answers | {"datastore_version": datastores.versions("redis")[0]}
+    given = {name: value for name, value in answers.items() if name in asked}
+    job = Controller(site).launch(template["name"], given, check=True)
     assert job.code == 0, job.out
     assert job.artifacts["dbmod_plan"]
     assert (site.find(Instance), site.find(Cluster)) == before
