@@ -28,7 +28,7 @@ lint: test_environment ## ruff, mypy, ansible-lint
 	ruff format --check
 	mypy
 	set -e; for file in roles/*/*.py; do mypy "$$file"; done  # one by one, as many bear the same name
-	ansible-lint --offline --profile production playbooks roles inventory
+	ansible-lint --offline --profile production playbooks roles inventory awx
 
 bench: test_environment ## time, memory and growth: every script of tests/bench
 	@set -e; for script in tests/bench/[a-z]*.py; do \
@@ -47,9 +47,10 @@ nightly: test_environment lint ## also the long trials, and the tests with the n
 	    [ $$set_up = 3 ] || status=1; fi; \
 	exit $$status
 
-docs: test_environment ## write the references in docs/ from the commands and the playbooks themselves
+docs: test_environment ## write the references in docs/ and the job templates from commands and playbooks
 	@python scripts/cli_reference.py
 	@python scripts/playbook_reference.py
+	@python scripts/awx_templates.py
 
 clean: ## remove what the other targets made in this directory; no server, no ledger
 	rm -rf .venv .venv-newest .ansible .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist

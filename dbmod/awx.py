@@ -1,6 +1,6 @@
-"""What AWX tells a job of itself, in the extra variables awx_… and, the same once more, tower_… . Pure."""
+"""What AWX tells a job of itself, in the extra variables awx_… and, the same once more, tower_… , and is told. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -52,6 +52,17 @@ def refuse_slice(variables: Mapping[str, Any]) -> None:
             details={"template": template} if template else None,
             next_step="set the template's Job Slicing to 1; a workflow of your own is not named as its template",
         )
+
+
+def artifacts(run_id: str, told: Sequence[str]) -> dict[str, Any]:
+    """Hand a plan on as AWX's artifacts, as `set_stats` does: to notifications, and to the next nodes of a workflow.
+
+    run_id   of the planned run, "" where there is none
+    told     the plan's lines for people
+    Returns  what an action plugin adds to its result; the names are no variable of any playbook
+    """
+    data = {"dbmod_planned_run": run_id, "dbmod_plan": list(told)}
+    return {"ansible_stats": {"data": data, "per_host": False, "aggregate": False}}
 
 
 def _told(variables: Mapping[str, Any], name: str) -> str:

@@ -8,10 +8,12 @@ import msgspec
 from dbmod import (
     awx,
     building,
+    connections,
     declaration,
     doors,
     errors,
     fleet,
+    fleet_inventory,
     ledger,
     lookup,
     module_sync,
@@ -81,6 +83,9 @@ def begin(here: Context, playbook: str, play: Play) -> doors.Answer:
     told = _told(here, planned, f"Run {planned.run.id} {asks}" if planned.run else "")
     if planned.run is None:
         return doors.nothing() | {"told": told, "added": []}
+    # A job of AWX has its inventory from another place, where the file that ssh looks into was thrown away.
+    living = here.store.snapshot().find(Instance, deleted_at=None)
+    fleet_inventory.write_known_hosts(here.settings, connections.known_hosts(living))
     added = [host for host in run_directory.hosts_of(here, planned.run) if host not in play.known]
     return doors.start(here, planned.run.id) | {"told": told, "added": added}
 

@@ -27,21 +27,26 @@ def private_key(settings: Settings) -> Path:
 def public_key(settings: Settings) -> str:
     """Give the public half as `<type> <base64>`; the own pair is made at the first call.
 
-    Raises BadInput where there is no public half beside the configured key
+    Raises BadInput where it neither lies beside the configured key nor can be read out of that
     """
     if not settings.ssh_private_key:
         return _own_public_key(settings)
+    from cryptography.exceptions import UnsupportedAlgorithm
+
     path = Path(f"{private_key(settings)}.pub")
     try:
         found = public_keys_in(durable.read_file(path).decode("ascii", errors="replace"))
     except OSError:
         found = []
-    if not found:
+    if found:
+        return found[0]
+    try:  # AWX gives a private key as one file under a name of its own
+        return _public_half(private_key(settings))
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:  # TypeError: a passphrase protects it
         raise errors.BadInput(
             f"There is no public key in {path}, which new machines need.",
             next_step=f"ssh-keygen -y -f {settings.ssh_private_key} > {path}",
-        )
-    return found[0]
+        ) from error
 
 
 def fingerprint(public: str) -> str:
@@ -69,6 +74,12 @@ def _own_public_key(settings: Settings) -> str:
         with suppress(FileExistsError):  # the first of several makers wins
             path.hardlink_to(fresh)
         durable.remove(fresh)
+    return _public_half(path)
+
+
+def _public_half(path: Path) -> str:
+    from cryptography.hazmat.primitives import serialization
+
     key = serialization.load_ssh_private_key(durable.read_file(path), password=None)
     public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     return public.decode("ascii")

@@ -37,6 +37,7 @@ class ActionModule(ActionBase):
                 limit=str(task_vars.get("ansible_limit") or ""),
                 check=self._task.check_mode,
             )
-            return direct.begin(here, arguments["playbook"], play)
+            answer = direct.begin(here, arguments["playbook"], play)
+            return answer | awx.artifacts(answer["plan"]["run"], answer["told"])
 
         return result | doors.guarded(work)

@@ -13,7 +13,7 @@ from ansible.utils.vars import load_extra_vars
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # a checkout without an installed dbmod
 
-from dbmod import direct, doors, vault_files
+from dbmod import awx, direct, doors, vault_files
 
 
 class ActionModule(ActionBase):
@@ -27,4 +27,9 @@ class ActionModule(ActionBase):
         given = {**self._task.get_play().get_vars(), **load_extra_vars(self._loader)}
         play = direct.Play(given=given, hosts={}, known={}, check=self._task.check_mode)
         open_vault = functools.partial(vault_files.open_with, self._loader._vault)
-        return result | doors.guarded(lambda: direct.sync(doors.context(), play, open_vault=open_vault))
+
+        def work() -> dict[str, Any]:
+            answer = direct.sync(doors.context(), play, open_vault=open_vault)
+            return answer | awx.artifacts("", answer["lines"])
+
+        return result | doors.guarded(work)

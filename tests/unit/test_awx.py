@@ -60,3 +60,11 @@ def test_a_sliced_job_is_refused(variables: dict[str, Any]) -> None:
 )
 def test_a_whole_job_is_not(variables: dict[str, Any]) -> None:
     awx.refuse_slice(variables)
+
+
+def test_a_plan_is_handed_on_for_the_whole_job_and_not_for_a_host() -> None:
+    assert awx.artifacts("1a2b", ["db-1 (mymod)"])["ansible_stats"] == {
+        "data": {"dbmod_planned_run": "1a2b", "dbmod_plan": ["db-1 (mymod)"]},
+        "per_host": False,
+        "aggregate": False,
+    }

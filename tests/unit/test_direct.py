@@ -86,6 +86,15 @@ def test_only_hosts_of_the_play_are_touched_which_limit_may_have_narrowed(here: 
     assert said == "Instance 'db-3' is not among the hosts of this play."
 
 
+def test_keys_of_the_hosts_are_there_for_ssh_whoever_made_the_inventory(
+    here: Context, hosts: list[Instance], put: Put
+) -> None:
+    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA"
+    put(msgspec.structs.replace(hosts[0], host_keys=(key,)))
+    begun(here, "module_query", play(hosts, instance="db-1"))
+    assert (here.settings.home_path / "known_hosts").read_text() == f"{hosts[0].id} {key}\n"
+
+
 def test_pace_and_limit_of_an_apply(here: Context, hosts: list[Instance]) -> None:
     asked = {"limit_to": "db-[12]", "batch_size": "1", "delay": "0.5", "max_errors": 2}
     run, names = begun(here, "module_apply", play(hosts, modules="mymod", **asked))

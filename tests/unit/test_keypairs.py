@@ -30,9 +30,21 @@ def test_makers_at_the_same_time_get_the_same_pair(quick_settings: Settings) -> 
     assert len(made) == 1
 
 
+def test_public_half_of_a_configured_key_is_read_out_of_it(quick_settings: Settings) -> None:
+    public = keypairs.public_key(quick_settings)
+    path = keypairs.own_private_key(quick_settings)
+    configured = msgspec.structs.replace(quick_settings, ssh_private_key=str(path))
+    assert keypairs.public_key(configured) == public
+
+
 def test_configured_key_needs_its_public_half(quick_settings: Settings, tmp_path: Path) -> None:
     configured = msgspec.structs.replace(quick_settings, ssh_private_key=str(tmp_path / "id"))
     assert keypairs.private_key(configured) == tmp_path / "id"
+    with pytest.raises(errors.BadInput, match="There is no public key in"):
+        keypairs.public_key(configured)
+    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "a passphrase", "-f", str(tmp_path / "id")]
+    subprocess.run(command, check=True)
+    (tmp_path / "id.pub").unlink()
     with pytest.raises(errors.BadInput, match="There is no public key in"):
         keypairs.public_key(configured)
     (tmp_path / "id.pub").write_text(f"{ED25519} me@here\n")
