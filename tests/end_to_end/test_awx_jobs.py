@@ -16,6 +16,8 @@ from tests.end_to_end import canaries
 from tests.end_to_end.awx_shape import Controller
 from tests.end_to_end.sites import Site
 
+pytestmark = pytest.mark.patient
+
 SECRET = b"C4nary-of-a-module-in-AWX\n"
 ACTOR = "alice (AWX job 42, template {}, revision 1a2b3c4)"
 # Answers in check mode: for most templates, and for those that need others.

@@ -12,6 +12,8 @@ from tests import figures
 from tests.end_to_end.sites import Site
 from tests.faults import checker
 
+pytestmark = pytest.mark.patient
+
 HOSTS = 7
 DEAD = {
     "the first": ("db-0",),

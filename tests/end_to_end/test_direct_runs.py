@@ -10,6 +10,8 @@ from dbmod.records import Attempt, Cluster, Instance, Row, Run
 from tests import builders
 from tests.end_to_end.sites import Ended, Site
 
+pytestmark = pytest.mark.patient
+
 AWX = {
     "awx_job_id": 42,
     "awx_user_name": "alice",

@@ -18,6 +18,8 @@ from dbmod import paths
 from tests import builders
 from tests.end_to_end.sites import BIN, PATIENCE_SECONDS, Ended, Site
 
+pytestmark = pytest.mark.patient
+
 VALID = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 HOSTILE = "{{ lookup('pipe', 'touch $DBMOD_TEST_CANARY') }}"
 EVIL = (HOSTILE, "my db", "ü", "all", "twin", "twin", "datastore_redis", "-rf")

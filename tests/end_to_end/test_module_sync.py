@@ -18,6 +18,8 @@ from tests.end_to_end import canaries
 from tests.end_to_end.canaries import Hit
 from tests.end_to_end.sites import BIN, Ended, Site, finish
 
+pytestmark = pytest.mark.patient
+
 OPEN, CLOSED, PASSWORD, WRONG = (canaries.make(name) for name in ("open", "closed", "password", "wrong password"))
 ALL = (OPEN, CLOSED, PASSWORD, WRONG)
 FILE = """name: "{{ 7 * 7 }} payments"

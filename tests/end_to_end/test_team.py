@@ -4,6 +4,8 @@ import json
 import stat
 from pathlib import Path
 
+import pytest
+
 from dbmod.records import Row
 from tests import figures
 from tests.end_to_end import canaries
@@ -11,6 +13,8 @@ from tests.end_to_end.canaries import Canary
 from tests.end_to_end.sites import Site, finish
 from tests.faults import failpoints
 from tests.postgresql import PASSWORD, QUOTED, Server
+
+pytestmark = pytest.mark.patient
 
 # Each core alone: the address holds it encoded, libpq's parameters as it is.
 CANARIES = (Canary(name="password", text=PASSWORD), Canary(name="password in an address", text=QUOTED))

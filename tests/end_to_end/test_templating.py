@@ -12,6 +12,8 @@ from tests import builders, figures
 from tests.end_to_end.sites import Site
 from tests.faults import checker
 
+pytestmark = pytest.mark.patient
+
 SPELLINGS = {
     "lookup": "{{ lookup('pipe', 'touch CANARY') }}",
     "query": '{{ query("pipe", "touch CANARY") }}',

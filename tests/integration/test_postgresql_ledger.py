@@ -23,6 +23,8 @@ from tests import builders, ledgers
 from tests.faults import ledger_files, processes
 from tests.postgresql import PASSWORD, ROLE, Server
 
+pytestmark = pytest.mark.patient
+
 Figure = Callable[[str, str], None]
 WRITERS, KILLS = 6, 3
 
