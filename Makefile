@@ -2,20 +2,23 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-openstack test check lint bench nightly docs clean demo_environment test_environment
+.PHONY: help demo demo-openstack guide-three-ways test check lint bench nightly docs clean demo_environment test_environment
 
 # Tools start their siblings by name (ansible-lint: ansible-playbook).
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1:/p' Makefile | while IFS=: read -r target text; do \
-	    printf '  make %-14s  %s\n' "$$target" "$$text"; done
+	    printf '  make %-16s  %s\n' "$$target" "$$text"; done
 
 demo: demo_environment ## the whole guide on real servers of this machine
 	@dbmod demo
 
 demo-openstack: test_environment ## the same on a real OpenStack, started on this machine for it; needs root
 	@python -m tests.beds cloud dbmod demo --provider openstack
+
+guide-three-ways: test_environment ## by the command, ansible-playbook and AWX's way, on SSH hosts: the ledgers compared; needs root
+	@pytest -m nightly tests/end_to_end/test_guide_three_ways.py
 
 test: test_environment lint ## everything: linters, unit, contract, integration, end to end
 	@scripts/run_tests

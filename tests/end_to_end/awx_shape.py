@@ -9,7 +9,7 @@ import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +60,21 @@ class Controller:
     """An AWX with one inventory, synced from the project's source whenever a job starts.
 
     project  a clone of it is here
+    sources  inventories that AWX has besides, whose hosts bear the instances' names
     without  variables of the site that the jobs do not get
     """
 
-    def __init__(self, site: Site, *, project: Path = awx.ROOT, without: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        site: Site,
+        *,
+        project: Path = awx.ROOT,
+        sources: Sequence[Path] = (),
+        without: Collection[str] = (),
+    ) -> None:
         self.site = site
         self.project = project
+        self.sources = sources
         self.without = without
 
     def launch(self, name: str, answers: Mapping[str, Any], *, limit: str = "", check: bool = False) -> Job:
@@ -126,6 +135,7 @@ class Controller:
         """Sync the inventory, and write it as the script that AWX makes of it."""
         command = [
             "ansible-inventory",
+            *(word for source in self.sources for word in ("-i", str(source))),
             "-i",
             "inventory/dbmod.yml",
             "--list",
