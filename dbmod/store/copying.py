@@ -2,11 +2,10 @@
 
 import hashlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 
-from dbmod import config, errors
+from dbmod import config, errors, paths
 from dbmod.config import Settings
 from dbmod.records import Record, Run
 from dbmod.store.interface import Store, Tables
@@ -44,8 +43,8 @@ def settings_of(settings: Settings, place: str) -> Settings:
                 next_step="leave it to PGPASSWORD or ~/.pgpass, or name a file that holds the whole address",
             )
         return msgspec.structs.replace(settings, ledger=place)
-    path = Path(place).expanduser().absolute()
-    if path.is_file():
+    path = paths.named(place)
+    if paths.is_there(path) and path.is_file():
         return msgspec.structs.replace(settings, ledger=str(path))
     return msgspec.structs.replace(settings, home=str(path), ledger="")
 
