@@ -199,7 +199,7 @@ def _named(value: Any, names: Mapping[str, str], serials: Mapping[int, str], dir
             for key, one in value.items()
             if key not in (*IDENTITIES, *TIMES) and not key.endswith("_at")
         }
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return [_named(one, names, serials, directory) for one in value]
     if isinstance(value, str):
         for identifier, name in names.items():
