@@ -9,6 +9,7 @@ from dbmod import errors
 from dbmod.identity import Actor
 
 PREFIXES = ("awx", "tower")
+PLANNED_RUN = "dbmod_planned_run"
 REVISION_LENGTH = 7
 TEXT_LIMIT = 100
 
@@ -36,6 +37,11 @@ def revision(variables: Mapping[str, Any]) -> str:
     return _told(variables, "project_revision")
 
 
+def planned_run(variables: Mapping[str, Any]) -> str:
+    """Give the run that an earlier job of this workflow planned: its artifacts are variables of the later ones."""
+    return str(variables.get(PLANNED_RUN) or "")
+
+
 def refuse_slice(variables: Mapping[str, Any]) -> None:
     """Refuse a job that sees a part of the inventory only: batches, budget and clusters are counted over all of it.
 
@@ -61,7 +67,7 @@ def artifacts(run_id: str, told: Sequence[str]) -> dict[str, Any]:
     told     the plan's lines for people
     Returns  what an action plugin adds to its result; the names are no variable of any playbook
     """
-    data = {"dbmod_planned_run": run_id, "dbmod_plan": list(told)}
+    data = {PLANNED_RUN: run_id, "dbmod_plan": list(told)}
     return {"ansible_stats": {"data": data, "per_host": False, "aggregate": False}}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dbmod import direct, paths, variables, yaml_file
+from dbmod import paths, playbook_plans, variables, yaml_file
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "playbook_reference.py"
 MADE = runpy.run_path(str(SCRIPT))
@@ -22,7 +22,7 @@ def test_page_is_current() -> None:
 
 
 def test_every_playbook_but_adopt_plans_by_itself() -> None:
-    assert set(variables.playbooks()) == {*direct.PLANNERS, SYNC} == set(EVERY) - {"instance_adopt"}
+    assert set(variables.playbooks()) == {*playbook_plans.PLANNERS, SYNC} == set(EVERY) - {"instance_adopt"}
 
 
 @every

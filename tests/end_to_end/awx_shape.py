@@ -77,11 +77,20 @@ class Controller:
         self.sources = sources
         self.without = without
 
-    def launch(self, name: str, answers: Mapping[str, Any], *, limit: str = "", check: bool = False) -> Job:
+    def launch(
+        self,
+        name: str,
+        answers: Mapping[str, Any],
+        *,
+        limit: str = "",
+        check: bool = False,
+        after: Job | None = None,
+    ) -> Job:
         """Start a job template.
 
         name     of a template in awx/job_templates.yml
         answers  to its survey; a question without one has its default, which may be empty
+        after    the job of the same workflow whose artifacts this one gets
         """
         template = awx.template(name)
         with tempfile.TemporaryDirectory(prefix="awx_42_", dir=self.site.directory) as directory:
@@ -90,7 +99,7 @@ class Controller:
             before = _listing(private / "project")
             environment = self._environment(private)
             self._write_inventory(private, environment)
-            self._write_variables(private, template, answers)
+            self._write_variables(private, template, answers, after.artifacts if after else {})
             job_type = "check" if check else template["job_type"]
             words = ["-u", "root", *(["--check"] if job_type == "check" else []), *(["-l", limit] if limit else [])]
             (private / "env" / "cmdline").write_text(" ".join(words))
@@ -122,6 +131,7 @@ class Controller:
         image = {"PATH": f"{BIN}:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": str(private), "LANG": "C.UTF-8"}
         credentials: dict[str, str] = {}
         if address := own.pop("DBMOD_LEDGER", ""):
+            address = Path(address).read_text() if address.startswith("/") else address
             tenant, admin = own.pop("DBMOD_TENANT", ""), own.pop("DBMOD_ADMIN", "") == "true"
             credentials |= awx.inject("dbmod ledger", {"ledger": address, "tenant": tenant, "admin": admin}, private)
             credentials |= {name: own[name] for name in own if name.startswith("PG")}
@@ -165,7 +175,9 @@ class Controller:
         script.write_text(f"#! /usr/bin/env python3\n# -*- coding: utf-8 -*-\nprint({json.dumps(shown)!r})\n")
         script.chmod(0o700)
 
-    def _write_variables(self, private: Path, template: Mapping[str, Any], answers: Mapping[str, Any]) -> None:
+    def _write_variables(
+        self, private: Path, template: Mapping[str, Any], answers: Mapping[str, Any], artifacts: Mapping[str, Any]
+    ) -> None:
         """Write env/extravars: every text !unsafe, AWX's own variables by both their names."""
         questions = template["survey_spec"]["spec"]
         assert set(answers) <= {one["variable"] for one in questions}, "AWX takes only what the survey asks for"
@@ -178,7 +190,7 @@ class Controller:
             "user_name": USER,
             "inventory_id": 3,
         }
-        given = {one["variable"]: one["default"] for one in questions} | dict(answers)
+        given = {one["variable"]: one["default"] for one in questions} | dict(answers) | dict(artifacts)
         given |= {f"{prefix}_{name}": value for prefix in ("awx", "tower") for name, value in told.items()}
         lines = [
             f"!unsafe {json.dumps(name)}: {'!unsafe ' if isinstance(value, str) else ''}{json.dumps(value)}"

@@ -32,6 +32,12 @@ ANSWERS: dict[str, dict[str, object]] = {
 }
 
 
+@pytest.fixture
+def site(team_site: Site) -> Site:
+    """A site with its ledger in PostgreSQL: a job's own home is thrown away with it."""
+    return team_site
+
+
 def test_a_rollout_is_planned_tried_on_the_canary_and_done(site: Site) -> None:
     hosts = site.add_hosts(3)
     module = site.add_module("mymod", SECRET, kind="blob")
@@ -44,16 +50,20 @@ def test_a_rollout_is_planned_tried_on_the_canary_and_done(site: Site) -> None:
     assert [site.held(one, module).sha256 == module.current.sha256 for one in hosts] == [False] * 3
     assert planned.artifacts["dbmod_plan"][1:] == ["db-0 (mymod)", "db-1 (mymod)", "db-2 (mymod)"]
     assert site.last_run().id == planned.artifacts["dbmod_planned_run"]
-    canary = controller.launch("dbmod module_reapply", answers, limit="db-1")
+    canary = controller.launch("dbmod module_reapply", answers, limit="db-1", after=planned)
     assert canary.code == 0, canary.out
     assert [site.held(one, module).sha256 == module.current.sha256 for one in hosts] == [False, True, False]
-    rest = controller.launch("dbmod module_reapply", answers)
+    rest = controller.launch("dbmod module_reapply", answers, after=planned)
     assert rest.code == 0, rest.out
     assert [site.held(one, module).sha256 == module.current.sha256 for one in hosts] == [True] * 3
     run = site.last_run()
     assert (run.actor, run.reason, run.state) == (ACTOR.format("dbmod module_reapply"), "ticket 7", "done")
     assert sorted(site.states(run)) == ["db-0", "db-2"]
-    assert not [one for one in (planned, canary, rest) if SECRET.decode().strip() in one.written]
+    site.update_module("mymod", SECRET * 3)
+    late = controller.launch("dbmod module_reapply", answers, after=planned)
+    assert (late.code, "and the plan that was approved is for version 2" in late.out) == (2, True), late.out
+    assert site.last_run().id == run.id
+    assert not [one for one in (planned, canary, rest, late) if SECRET.decode().strip() in one.written]
 
 
 def test_an_apply_names_the_host_that_failed(site: Site) -> None:

@@ -30,6 +30,7 @@ KINDS = (Module, Instance, Cluster, Row, Run, Attempt)
 # What is another in each ledger, whatever is done.
 IDENTITIES = ("actor", "author", "host_keys", "machine", "owner")
 TIMES = ("created", "updated", "removed")
+PLACES = ("batch", "position")  # of an attempt: those longest untouched come first, and some were done at one time
 
 Do = Callable[..., None]
 
@@ -197,7 +198,7 @@ def _named(value: Any, names: Mapping[str, str], serials: Mapping[int, str], dir
         return {
             names.get(key, key): serials.get(one, one) if key == "serial" else _named(one, names, serials, directory)
             for key, one in value.items()
-            if key not in (*IDENTITIES, *TIMES) and not key.endswith("_at")
+            if key not in (*IDENTITIES, *TIMES, *PLACES) and not key.endswith("_at")
         }
     if isinstance(value, (list, tuple)):
         return [_named(one, names, serials, directory) for one in value]

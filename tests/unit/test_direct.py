@@ -9,7 +9,7 @@ import pytest
 
 from dbmod import direct, errors, fleet, ledger, providers, run_directory
 from dbmod.context import Context
-from dbmod.records import Attempt, Instance, Run
+from dbmod.records import Attempt, Instance, Module, Run
 from tests import builders
 
 Put = Callable[..., None]
@@ -71,6 +71,17 @@ def test_apply_takes_names_separated_by_commas_or_a_list(here: Context, hosts: l
     assert len(here.store.snapshot().find(Attempt, run_id=run.id)) == 2
     run, _ = begun(here, "module_apply", play(hosts, instance="db-2", modules=["mymod"], check=True))
     assert run.options == {"check": True}
+
+
+def test_a_version_that_no_approved_plan_names_is_refused(here: Context, hosts: list[Instance], put: Put) -> None:
+    approved, _ = begun(here, "module_reapply", play(hosts, module="mymod", check=True))
+    again = {"module": "mymod", "force": True, "dbmod_planned_run": approved.id}
+    begun(here, "module_reapply", play(hosts, **again))
+    [module] = here.store.snapshot().find(Module)
+    newer = msgspec.structs.replace(module.current, number=module.current.number + 1)
+    put(msgspec.structs.replace(module, versions=(*module.versions, newer)))
+    with pytest.raises(errors.Refused, match=f"is version {newer.number} now, and the plan that was approved is for"):
+        direct.begin(here, "module_reapply", play(hosts, **again))
 
 
 def test_an_empty_answer_of_a_survey_means_unset(here: Context, hosts: list[Instance]) -> None:
