@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from tests.beds import apt_proxy, cache, cloud, hosts, network, slots
+from tests.beds import apt_proxy, cache, cloud, hosts, limits, network, slots
 
 
 class Bed:
@@ -22,6 +22,7 @@ class Bed:
         self._cloud_failure: Exception | None = None
         self._lock = threading.Lock()
         try:
+            limits.raise_all()
             network.create(self.slot)
             hosts.prepare(self.slot)
             self._proxy = apt_proxy.start(network.controller(self.slot))

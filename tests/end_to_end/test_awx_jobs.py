@@ -48,7 +48,7 @@ def test_a_rollout_is_planned_tried_on_the_canary_and_done(site: Site) -> None:
     planned = controller.launch("dbmod module_reapply plan", answers)
     assert planned.code == 0, planned.out
     assert [site.held(one, module).sha256 == module.current.sha256 for one in hosts] == [False] * 3
-    assert planned.artifacts["dbmod_plan"][1:] == ["db-0 (mymod)", "db-1 (mymod)", "db-2 (mymod)"]
+    assert sorted(planned.artifacts["dbmod_plan"][1:]) == ["db-0 (mymod)", "db-1 (mymod)", "db-2 (mymod)"]
     assert site.last_run().id == planned.artifacts["dbmod_planned_run"]
     canary = controller.launch("dbmod module_reapply", answers, limit="db-1", after=planned)
     assert canary.code == 0, canary.out
