@@ -23,7 +23,7 @@ from tests.beds.hosts import Host
 from tests.faults import checker, failpoints
 
 R = TypeVar("R", bound=Record)
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 240  # below the time limit of a test
 HOST_HOME = "var/lib/dbmod"  # of machines, below their root
 BIN = Path(sys.executable).parent
 # Takes any bytes; its message tells how many. Contents that begin with fail, crash or stay make trouble on the host.
