@@ -11,7 +11,7 @@ from tests.beds.bed import Bed
 from tests.beds.cloud import Cloud
 from tests.openstack_fleet import OpenstackFleet
 
-pytestmark = [pytest.mark.root, pytest.mark.cloud]
+pytestmark = [pytest.mark.root, pytest.mark.cloud, pytest.mark.timeout(900)]
 
 
 @pytest.fixture
@@ -26,7 +26,9 @@ def fleet(cloud: Cloud, tmp_path: Path) -> Iterator[OpenstackFleet]:
         dbmod_versions="postgresql=15",
         wait=True,
     )
-    yield OpenstackFleet(cloud, tmp_path / "home")
+    fleet = OpenstackFleet(cloud, tmp_path / "home")
+    fleet.patience_seconds = 500  # apt fetches and unpacks a database server, or tries for long in vain
+    yield fleet
     api.delete_image(bare.id, wait=True)
 
 
