@@ -36,7 +36,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What `adopt` asks for: a group of an inventory, or one host by its address."""
 
     datastore: str
-    inventory: Path | None = None
+    inventory: str = ""  # its path, or where else it is, as awx.inventory says
     group: str = ""
     cluster_by: str = ""  # the variable whose value names a host's cluster
     name: str = ""
@@ -58,16 +58,20 @@ class _Wanted(msgspec.Struct, frozen=True, kw_only=True):
     facts: dict[str, str | int]
 
 
-def plan(context: Context, request: Request, *, arguments: Sequence[str] = ()) -> tuple[Run, list[Instance]]:
+def plan(
+    context: Context, request: Request, *, arguments: Sequence[str] = (), hosts: Sequence[str] | None = None
+) -> tuple[Run, list[Instance]]:
     """Write the run that looks at the hosts, and an instance in BUILD for each that is new.
 
     arguments  for Ansible, where the inventory needs a vault's password to be read
+    hosts      of the group, where Ansible has read the inventory already
     Returns    the run, and the instances of this inventory's group that it no longer names
     """
+    request = REPLACE(request, inventory=paths.place(request.inventory))
     datastores.describe(request.datastore)
     if request.cluster_by and not survey.VARIABLE.match(request.cluster_by):
         raise errors.BadInput(f"--cluster-by {request.cluster_by!r} is no name of a variable.")
-    wanted = _from_inventory(request, arguments) if request.inventory else [_single(request)]
+    wanted = _from_inventory(request, arguments, hosts) if request.inventory else [_single(request)]
     with context.transaction("adopt") as tables:
         living = tables.find(Instance, deleted_at=None)
         own = lookup.living_instances(tables, actor=context.actor)
@@ -116,19 +120,18 @@ def release(context: Context, instances: Sequence[Instance]) -> None:
         adopted.close_empty_clusters(tables)
 
 
-def _from_inventory(request: Request, arguments: Sequence[str]) -> list[_Wanted]:
-    assert request.inventory is not None  # noqa: S101  (the caller's question)
-    path = paths.named(str(request.inventory))
-    if not paths.is_there(path):
-        raise errors.BadInput(f"There is no inventory {path}.")
-    if any(character in str(path) for character in "{}\n\\"):
-        raise errors.BadInput(f"The inventory's path {str(path)!r} holds braces, backslashes or line breaks.")
+def _from_inventory(request: Request, arguments: Sequence[str], hosts: Sequence[str] | None) -> list[_Wanted]:
+    place = request.inventory
+    if paths.is_path(place) and not paths.is_there(Path(place)):
+        raise errors.BadInput(f"There is no inventory {place}.")
+    if any(character in place for character in "{}\n\\"):
+        raise errors.BadInput(f"The inventory's path {place!r} holds braces, backslashes or line breaks.")
     if not names.is_valid_text(request.group) or set("{}") & set(request.group):
         raise errors.BadInput(f"--group {request.group[:80]!r} is no pattern.")
-    found = user_inventory.hosts(path, request.group, arguments=arguments)
+    found = user_inventory.hosts(Path(place), request.group, arguments=arguments) if hosts is None else hosts
     if not found:
         raise errors.NotFound(
-            f"The group '{request.group}' has no hosts in {path}.", next_step=f"ansible -i {path} --list-hosts all"
+            f"The group '{request.group}' has no hosts in {place}.", next_step=f"ansible -i {place} --list-hosts all"
         )
     strange = [name for name in found if not inventory.is_host_name(name)]
     if strange:
@@ -136,7 +139,7 @@ def _from_inventory(request: Request, arguments: Sequence[str]) -> list[_Wanted]
             f"Hosts cannot be called {', '.join(repr(name[:80]) for name in strange[:5])} in the fleet.",
             next_step="use letters, digits, `.`, `_` and `-`, and neither all, localhost nor ungrouped",
         )
-    facts: dict[str, str | int] = {"inventory": str(path), "group": request.group}
+    facts: dict[str, str | int] = {"inventory": place, "group": request.group}
     return [_Wanted(name=name, address=None, facts=facts | {"inventory_host": name}) for name in found]
 
 
@@ -176,7 +179,8 @@ def _known(living: Sequence[Instance], wanted: _Wanted, request: Request) -> Ins
 
 def _is_its_inventory(before: str | int | None, now: str | int) -> bool:
     """Tell whether an inventory is the one that a host came from, or where that one has moved to."""
-    return before == now or (before is not None and not paths.is_there(Path(str(before))))
+    was = str(before or "")
+    return before == now or (paths.is_path(was) and not paths.is_there(Path(was)))
 
 
 def _refuse_taken(
@@ -252,10 +256,9 @@ def _logins(instances: Sequence[Instance], wanted: Sequence[_Wanted]) -> dict[st
 
 def _is_of(instance: Instance, request: Request) -> bool:
     """Tell whether an instance was adopted from the request's group of hosts."""
-    facts = instance.provider_facts
-    place = str(paths.named(str(request.inventory))) if request.inventory else None
-    same = (facts.get("inventory"), facts.get("group"), instance.datastore) == (place, request.group, request.datastore)
-    return place is not None and instance.provider == adopted.PROVIDER and same
+    facts = (*(instance.provider_facts.get(name) for name in ("inventory", "group")), instance.datastore)
+    asked = (request.inventory, request.group, request.datastore)
+    return bool(request.inventory) and instance.provider == adopted.PROVIDER and facts == asked
 
 
 def members(context: Context, references: Collection[str], cluster: str) -> list[Instance]:

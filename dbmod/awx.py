@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from dbmod import errors
+from dbmod import errors, paths
 from dbmod.identity import Actor
 
 PREFIXES = ("awx", "tower")
@@ -35,6 +35,12 @@ def actor(known: Actor, variables: Mapping[str, Any]) -> Actor:
 def revision(variables: Mapping[str, Any]) -> str:
     """Give the commit of the project that AWX checked out, "" elsewhere."""
     return _told(variables, "project_revision")
+
+
+def inventory(variables: Mapping[str, Any]) -> str:
+    """Give the place of AWX's inventory, "" elsewhere: the file that a job reads it from is thrown away."""
+    number = _told(variables, "inventory_id")
+    return f"{paths.ELSEWHERE}{number}" if number else ""
 
 
 def planned_run(variables: Mapping[str, Any]) -> str:

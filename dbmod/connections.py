@@ -117,6 +117,11 @@ def inventories(instances: Iterable[Instance]) -> list[str]:
     """List the user's own inventories that these instances were adopted from. Raises BadInput where one is gone."""
     found = list(dict.fromkeys(str(one.provider_facts["inventory"]) for one in instances if _is_from_inventory(one)))
     for path in found:
+        if not paths.is_path(path):
+            raise errors.Refused(
+                f"How these hosts are reached is known to AWX alone: they were adopted from {path}.",
+                next_step="start a job template of dbmod there; or adopt them again from a file",
+            )
         if not paths.is_there(Path(path)):
             raise errors.BadInput(
                 f"The inventory {path} is gone, which says how its hosts are reached.",

@@ -62,7 +62,7 @@ def begin(here: Context, playbook: str, play: Play) -> doors.Answer:
     # A job of AWX has its inventory from another place, where the file that ssh looks into was thrown away.
     living = here.store.snapshot().find(Instance, deleted_at=None)
     fleet_inventory.write_known_hosts(here.settings, connections.known_hosts(living))
-    added = [host for host in run_directory.hosts_of(here, planned.run) if host not in play.known]
+    added = [host for host in run_directory.hosts_of(here, planned.run) if not _is_ours(play, host)]
     return doors.start(here, planned.run.id) | {"told": told, "added": added}
 
 
@@ -97,6 +97,11 @@ def take_over(here: Context, run_id: str, *, check: bool) -> doors.Answer:
     return doors.start(here, run_id) | {"told": [], "added": []}
 
 
+def _is_ours(play: Play, host: str) -> bool:
+    """Tell whether the play's inventory says of a host which instance it is."""
+    return host in play.known and "dbmod_id" in play.known[host]
+
+
 def _asked(here: Context, given: Given, play: Play) -> Context:
     """Give the context with who asks, and why."""
     return msgspec.structs.replace(
@@ -124,7 +129,7 @@ def _refuse_strangers(here: Context, run: Run, play: Play) -> None:
                 f"--limit {play.limit!r} would leave out '{instance.name}', which is not there yet.",
                 next_step="leave --limit out",
             )
-        if instance.id in outside and not is_new:
+        if instance.id in outside and not is_new and run.verb != "adopt":
             raise errors.BadInput(
                 f"Instance '{instance.name}' is not among the hosts of this play.",
                 next_step="widen --limit, and give dbmod's inventory: -i inventory/dbmod.yml",

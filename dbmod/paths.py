@@ -9,6 +9,8 @@ from types import ModuleType
 from dbmod import errors
 
 PACKAGE = Path(__file__).resolve().parent
+FLEET_SOURCES = ("dbmod.yml", "dbmod.yaml")  # names of an inventory source that is the ledger's own
+ELSEWHERE = "AWX inventory "  # begins the place of an inventory that AWX keeps and makes anew for every job
 
 
 def content() -> Path:
@@ -35,6 +37,16 @@ def drop_ins(kind: str) -> list[str]:
 def named(text: str) -> Path:
     """Give the absolute path that a user named; never an error, whatever the text is."""
     return Path(os.path.abspath(os.path.expanduser(text)))  # noqa: PTH100, PTH111  (pathlib's raises for ~nobody)
+
+
+def place(text: str) -> str:
+    """Give where an inventory is: its absolute path; what names a place of another kind, by words, stays."""
+    return text if not text or text.startswith(ELSEWHERE) else str(named(text))
+
+
+def is_path(place: str) -> bool:
+    """Tell whether a place is on this machine's disks."""
+    return place.startswith("/")
 
 
 def is_there(path: Path) -> bool:

@@ -1,14 +1,15 @@
 """From a playbook's variables to the operation of the library that plans it: one function for each playbook."""
 
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from dbmod import building, errors, fleet, lookup, operations
+from dbmod import adoption, awx, building, errors, fleet, lookup, operations, paths
 from dbmod.building import Member
 from dbmod.context import Context
-from dbmod.operations import Pace, Planned, Selection
+from dbmod.operations import Pace, Planned, Selection, Skipped
 from dbmod.store.rehearsal import Rehearsal
 
 Given = Mapping[str, Any]
@@ -20,13 +21,15 @@ class Play(msgspec.Struct, frozen=True, kw_only=True):
     given   variables of the command line and of the play, none of the inventory's, which may bear any name
     hosts   its hosts that are instances, as --limit may have narrowed them: name → instance id
     known   what the inventory knows: host name → variables
-    groups  names of the inventory's groups
+    groups  of the inventory: name → names of its hosts
     """
 
     given: Mapping[str, Any]
     hosts: Mapping[str, str]
     known: Mapping[str, Mapping[str, Any]]
-    groups: Collection[str] = ()
+    groups: Mapping[str, Collection[str]]
+    names: Collection[str] = ()  # of all its hosts
+    sources: Collection[str] = ()  # paths of its inventories
     limit: str = ""
     check: bool = False
 
@@ -133,6 +136,33 @@ def _restart(here: Context, given: Given, play: Play) -> Planned:
     return Planned(run=fleet.plan_restart(here, given["instance"])[1])
 
 
+def _adopt(here: Context, given: Given, play: Play) -> Planned:
+    group = given["group"]
+    if group not in play.groups:
+        raise errors.NotFound(f"The inventory has no group '{group}'.", next_step="ansible-inventory --graph")
+    request = adoption.Request(
+        datastore=given["datastore"],
+        inventory=given.get("inventory") or awx.inventory(play.given) or _only_inventory(play),
+        group=group,
+        cluster_by=given.get("cluster_by", ""),
+        accept_host_key=given["accept_host_key"],
+    )
+    run, gone = adoption.plan(here, request, hosts=[name for name in play.groups[group] if name in play.names])
+    why = "its group no longer names it: dbmod release forgets it"
+    return Planned(run=run, skipped=tuple(Skipped(instance=one.name, why=why) for one in gone if not play.limit))
+
+
+def _only_inventory(play: Play) -> str:
+    """Give the path of the user's own inventory, from which its hosts are reached in later runs too."""
+    found = [one for one in play.sources if paths.is_path(one) and Path(one).name not in paths.FLEET_SOURCES]
+    if len(found) != 1:
+        raise errors.BadInput(
+            f"Hosts are adopted from one inventory of your own, and {len(found)} were given.",
+            next_step="-i production.yml, or -e inventory=production.yml to say which of several it is",
+        )
+    return found[0]
+
+
 PLANNERS: Mapping[str, Callable[[Context, Given, Play], Planned]] = {
     "module_apply": _apply,
     "module_remove": _remove,
@@ -146,6 +176,7 @@ PLANNERS: Mapping[str, Callable[[Context, Given, Play], Planned]] = {
     "cluster_grow": _cluster_grow,
     "cluster_shrink": _cluster_shrink,
     "cluster_delete": _cluster_delete,
+    "instance_adopt": _adopt,
 }
 
 

@@ -86,7 +86,7 @@ def make(context: Context, run_id: str) -> Path:
     hosts = hosts_of(context, run)
     data = _described(context, run, hosts)
     _write_known_hosts(directory, hosts.values())
-    _write_inventory(directory / "inventory", data, hosts, is_adopting=run.verb == "adopt")
+    _write_inventory(directory / "inventory", data, hosts)
     return directory
 
 
@@ -113,7 +113,7 @@ def _write_known_hosts(directory: Path, instances: Iterable[Instance]) -> None:
 
 def _described(context: Context, run: Run, hosts: Mapping[str, Instance]) -> dict[str, Any]:
     """Give the inventory of a run's hosts."""
-    return inventory.build(
+    data = inventory.build(
         hosts.values(),
         host_names={instance.id: host for host, instance in hosts.items()},
         connections=connections.variables(
@@ -124,22 +124,20 @@ def _described(context: Context, run: Run, hosts: Mapping[str, Instance]) -> dic
             adopting=run if run.verb == "adopt" else None,
         ),
     )
+    for host, instance in hosts.items() if run.verb == "adopt" else ():
+        if instance.provider_facts.get("inventory"):  # that says which port is meant, not what was found before
+            for name in connections.SAID_BY_USERS:
+                data["all"]["hosts"][host].pop(name, None)
+    return data
 
 
-def _write_inventory(
-    directory: Path, data: dict[str, Any], hosts: Mapping[str, Instance], *, is_adopting: bool
-) -> None:
-    """Write the inventory; what we say of a host in the user's own goes to host_vars, which count more than that.
-
-    is_adopting  the user's own inventory says which port and restart command are meant, not what was found before
-    """
+def _write_inventory(directory: Path, data: dict[str, Any], hosts: Mapping[str, Instance]) -> None:
+    """Write the inventory; what we say of a host in the user's own goes to host_vars, which count more than that."""
     for host, instance in hosts.items():
         if not instance.provider_facts.get("inventory"):
             continue
         variables = data["all"]["hosts"][host]
         data["all"]["hosts"][host] = {}
-        if is_adopting:
-            variables = {key: value for key, value in variables.items() if key not in connections.SAID_BY_USERS}
         (directory / "host_vars").mkdir(mode=0o700, exist_ok=True)
         (directory / "host_vars" / f"{host}.json").write_bytes(msgspec.json.encode(variables))
     (directory / "hosts.json").write_bytes(msgspec.json.encode(data))

@@ -61,7 +61,7 @@ def with_groups(
     """
     words = {part.strip().removeprefix("!") for part in selection.limit.split(",")}
     living = lookup.living_instances(context.store.snapshot(), actor=context.actor)
-    adopted = [one for one in living if one.provider_facts.get("inventory")]
+    adopted = [one for one in living if paths.is_path(str(one.provider_facts.get("inventory") or ""))]
     unknown = {
         word for word in words if names.is_plain(word) and not any(operations.matches(one, word) for one in living)
     }

@@ -12,7 +12,7 @@ HEAD = """---
 # Made by `make docs` from playbooks/argument_specs/; do not edit. In the variables of infra.aap_configuration.
 """
 ORGANIZATION = "{{ dbmod_awx_organization }}"
-READING = ("module_query", "module_retrieve")
+READING = ("module_query", "module_retrieve", "instance_adopt")
 REGISTERING = ("module_sync",)  # contents come from the project; no host is touched
 ROLLOUTS = ("module_apply", "module_reapply")  # what a workflow plans, has approved, and does on the canary first
 WITHOUT_APPROVAL = ("module_query",)  # of what operators start

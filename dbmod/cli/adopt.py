@@ -1,7 +1,6 @@
 """Servers that exist: adopt them, release them again."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import click
 import msgspec
@@ -27,7 +26,7 @@ ADOPTED = ("Name", "Address", "Datastore", "Version", "Port", "Restart Command",
 @click.option("--datastore", required=True, shell_complete=complete.datastores, help="What runs there.")
 @click.option(
     "--inventory",
-    type=click.Path(path_type=Path),
+    type=click.Path(),
     help="Your Ansible inventory: a file, a directory, a plugin's settings. It goes on to say how hosts are reached.",
 )
 @click.option("--group", metavar="PATTERN", help="Which of its hosts: a group, or any of Ansible's patterns.")

@@ -33,7 +33,9 @@ class ActionModule(ActionBase):
                 given=given,
                 hosts=direct.hosts_of_play(known, task_vars["ansible_play_hosts_all"]),
                 known=known,
-                groups=frozenset(str(name) for name in task_vars["groups"]),
+                groups={str(name): [str(one) for one in hosts] for name, hosts in task_vars["groups"].items()},
+                names=frozenset(str(name) for name in task_vars["ansible_play_hosts_all"]),
+                sources=[str(one) for one in task_vars.get("ansible_inventory_sources") or ()],
                 limit=str(task_vars.get("ansible_limit") or ""),
                 check=self._task.check_mode,
             )

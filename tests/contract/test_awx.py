@@ -20,7 +20,6 @@ from tests import awx
 SCRIPT = awx.ROOT / "scripts" / "awx_templates.py"
 MADE = runpy.run_path(str(SCRIPT))
 CONFIGURE = "playbooks/awx/configure.yml"  # makes the templates, so has none
-BY_THE_COMMAND = "playbooks/instance_adopt.yml"  # does only what `dbmod adopt` has planned
 MODULES = {
     "aap_organizations": "organization",
     "aap_teams": "team",
@@ -77,7 +76,7 @@ def test_items_are_what_the_module_takes(name: str, specifications: dict[str, di
 
 def test_awx_offers_our_playbooks_and_each_has_a_template() -> None:
     ours = {f"playbooks/{one}.yml" for one in variables.playbooks()}
-    assert awx.offered_playbooks() == ours | {CONFIGURE, BY_THE_COMMAND}
+    assert awx.offered_playbooks() == ours | {CONFIGURE}
     assert {one["playbook"] for one in awx.data()["controller_templates"]} == ours
 
 

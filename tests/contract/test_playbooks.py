@@ -1,5 +1,6 @@
 """What every playbook keeps, found by listing: header, specification, example, and a page about it."""
 
+import itertools
 import re
 import runpy
 import shlex
@@ -21,8 +22,8 @@ def test_page_is_current() -> None:
     assert MADE["TARGET"].read_text(encoding="utf-8") == MADE["reference"](), "run `make docs`"
 
 
-def test_every_playbook_but_adopt_plans_by_itself() -> None:
-    assert set(variables.playbooks()) == {*playbook_plans.PLANNERS, SYNC} == set(EVERY) - {"instance_adopt"}
+def test_every_playbook_plans_by_itself() -> None:
+    assert set(variables.playbooks()) == {*playbook_plans.PLANNERS, SYNC} == set(EVERY)
 
 
 @every
@@ -47,7 +48,7 @@ def test_specification_is_whole_and_its_example_passes(name: str) -> None:
         assert about["description"].endswith(".")
     program, file, *words = shlex.split(MADE["header"](name)["Example"])
     assert (program, file) == ("ansible-playbook", f"playbooks/{name}.yml")
-    given = dict(word.split("=", 1) for word in words if word != "-e")
+    given = dict(word.split("=", 1) for option, word in itertools.pairwise(words) if option == "-e")
     assert set(given) <= set(variables.read(name, given))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from dbmod import paths
 from dbmod.records import Cluster, Instance
 from tests.beds.bed import Bed
 from tests.beds.hosts import Host, Hosts
@@ -109,6 +110,32 @@ def test_a_group_is_adopted_and_nothing_changes_on_its_hosts(site: Site, fleet: 
         assert one.ram_mib and one.vcpus and one.volume_gb
         assert host.run("find", *WATCHED, "-newer", "/run/before", "-not", "-type", "d").stdout == ""
         assert host.run("find", *WATCHED, "-cnewer", "/run/before", "-not", "-type", "d").stdout == ""
+
+
+def test_ansible_playbook_adopts_a_group_and_the_command_goes_on_with_it(site: Site, fleet: Fleet) -> None:
+    inventory = fleet.inventory(site.directory / "hosts.yml", *fleet.hosts)
+    told = ("-i", str(inventory), "-e", "group=hosts", "-e", "datastore=redis", "-e", "reason=first")
+    tried = site.playbook("instance_adopt", *told, "--check")
+    assert tried.code == 0, tried.said
+    assert "Nothing is done (--check). It would adopt:" in tried.out
+    assert site.find(Instance) == []
+    ended = site.playbook("instance_adopt", *told, "--limit", f"{fleet.hosts[0].name},{fleet.twice.name},localhost")
+    assert ended.code == 2, ended.said  # two servers run on one of them
+    run = site.last_run()
+    assert (run.verb, run.reason) == ("adopt", "first")
+    assert site.states(run) == {fleet.hosts[0].name: "ok", fleet.twice.name: "error"}
+    first = site.instance(fleet.hosts[0].name)
+    assert set(first.host_keys) == set(fleet.hosts[0].host_keys)
+    fleet.inventory(inventory, *fleet.hosts, dbmod_port=6379)
+    ended = site.playbook("instance_adopt", *told, "-i", str(paths.content() / "inventory" / "dbmod.yml"))
+    assert ended.code == 0, ended.said
+    assert set(site.states(site.last_run())) == {host.name for host in fleet.hosts}
+    assert site.instance(fleet.hosts[0].name) == first
+    watch(site, *fleet.hosts)
+    module = site.add_module("mymod", b"message=Module.V1\n")
+    site.well("module-apply", "--all", "--module", "mymod")
+    held = {site.held(one, module).sha256 for one in site.find(Instance, deleted_at=None)}
+    assert held == {module.current.sha256}
 
 
 def test_modules_go_to_adopted_hosts_and_a_frozen_one_stops_nobody(adopted: Site, fleet: Fleet) -> None:

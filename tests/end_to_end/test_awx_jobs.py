@@ -14,7 +14,7 @@ from tests import awx, builders
 from tests.beds.hosts import Hosts
 from tests.end_to_end import canaries
 from tests.end_to_end.awx_shape import Controller
-from tests.end_to_end.sites import Site
+from tests.end_to_end.sites import HOST_HOME, Site
 
 pytestmark = pytest.mark.patient
 
@@ -29,6 +29,7 @@ ANSWERS: dict[str, dict[str, object]] = {
     "cluster_grow": {"cluster": "ring", "instances": 1, "flavor": "15"},
     "cluster_shrink": {"cluster": "ring", "members": "ring-member-3"},
     "instance_create": NEW,
+    "instance_adopt": {"group": "strangers", "datastore": "redis"},
 }
 
 
@@ -107,6 +108,32 @@ def test_the_key_of_a_host_is_checked_although_awx_turns_that_off(ssh_hosts: Hos
     assert "the host key is not the one that is known" in site.attempts(site.last_run())[0].message
 
 
+@pytest.mark.root
+def test_hosts_of_an_inventory_of_awx_are_adopted_and_get_modules(ssh_hosts: Hosts, site: Site) -> None:
+    [machine] = ssh_hosts.take(1)
+    machine.run("systemctl", "start", "redis-server")
+    inventory = ssh_hosts.write_inventory(
+        site.directory / "hosts.yml", [machine], ansible_become=True, ansible_ssh_common_args=""
+    )
+    module = site.add_module("mymod", SECRET, kind="blob")
+    controller = Controller(site, sources=[inventory])
+    answers = {"group": "hosts", "datastore": "redis"}
+    job = controller.launch("dbmod instance_adopt", answers)
+    assert (job.code, site.states(site.last_run())) == (2, {machine.name: "unreachable"}), job.out
+    assert "--accept-host-key" in site.attempts(site.last_run())[0].message
+    job = controller.launch("dbmod instance_adopt", answers | {"accept_host_key": "true"})
+    assert job.code == 0, job.out
+    one = site.instance(machine.name)
+    assert (one.status, one.provider_facts["inventory"]) == ("ACTIVE", "AWX inventory 3")
+    assert set(one.host_keys) == set(machine.host_keys)
+    site.homes[one.id] = machine.root / HOST_HOME
+    job = controller.launch("dbmod module_apply", {"modules": "mymod", "instance": machine.name})
+    assert job.code == 0, job.out
+    assert site.held(one, module).sha256 == module.current.sha256
+    ended = site.dbmod("module-query", machine.name)
+    assert (ended.code, "adopted from AWX inventory 3" in ended.err) == (2, True), ended.said
+
+
 def test_a_team_has_types_of_its_own_in_its_own_project(site: Site) -> None:
     [host] = site.add_hosts(1)
     types = Path(site.environment["DBMOD_HOME"]).parent / "types"
@@ -160,7 +187,9 @@ def test_every_template_says_in_check_mode_what_it_would_do(site: Site, template
     answers = ANSWERS.get(Path(template["playbook"]).stem, ALONE)
     answers = answers | {"datastore_version": datastores.versions("redis")[0], "file": str(declared)}
     given = {name: value for name, value in answers.items() if name in asked}
-    job = Controller(site).launch(template["name"], given, check=True)
+    strangers = site.directory / "strangers.ini"
+    strangers.write_text("[strangers]\nstranger\n")
+    job = Controller(site, sources=[strangers]).launch(template["name"], given, check=True)
     assert job.code == 0, job.out
     assert job.artifacts["dbmod_plan"]
     assert (site.find(Instance), site.find(Cluster), site.find(Module)) == before

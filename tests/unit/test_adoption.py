@@ -130,13 +130,13 @@ def test_another_login_counts_once_the_host_has_answered(here: Context) -> None:
 def test_inventory_that_moved_names_the_same_hosts_and_a_copy_does_not(here: Context, tmp_path: Path) -> None:
     first, second, copy = (tmp_path / name for name in ("first.ini", "second.ini", "copy.ini"))
     first.write_text("[db]\ndb-7 ansible_host=10.0.0.7\n")
-    before = adopt(here, Request(datastore="redis", inventory=first, group="db"))
+    before = adopt(here, Request(datastore="redis", inventory=str(first), group="db"))
     first.rename(second)
     copy.write_bytes(second.read_bytes())
-    after = adopt(here, Request(datastore="redis", inventory=second, group="db"))
+    after = adopt(here, Request(datastore="redis", inventory=str(second), group="db"))
     assert (after.id, after.provider_facts["inventory"]) == (before.id, str(second))
     with pytest.raises(errors.Refused, match="Other instances are called so already: db-7") as refused:
-        adoption.plan(here, Request(datastore="redis", inventory=copy, group="db"))
+        adoption.plan(here, Request(datastore="redis", inventory=str(copy), group="db"))
     assert f"adopt them from {second}" in str(refused.value.next_step)
 
 

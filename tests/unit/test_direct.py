@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from dbmod import direct, errors, fleet, ledger, providers, run_directory
+from dbmod import connections, direct, errors, fleet, ledger, providers, run_directory
 from dbmod.context import Context
 from dbmod.records import Attempt, Instance, Module, Run
 from tests import builders
@@ -39,7 +39,13 @@ def play(hosts: list[Instance], *, check: bool = False, **given: Any) -> direct.
     """Give a play over these hosts and one that is not ours."""
     known: dict[str, dict[str, Any]] = {one.name: {"dbmod_id": one.id} for one in hosts} | {"foreign": {}}
     return direct.Play(
-        given=given, hosts=direct.hosts_of_play(known, known), known=known, groups=("all", "shop"), check=check
+        given=given,
+        hosts=direct.hosts_of_play(known, known),
+        known=known,
+        groups={"all": list(known), "shop": [one.name for one in hosts], "others": ["foreign"]},
+        names=list(known),
+        sources=["/project/inventory/dbmod.yml"],
+        check=check,
     )
 
 
@@ -97,6 +103,40 @@ def test_only_hosts_of_the_play_are_touched_which_limit_may_have_narrowed(here: 
     assert said == "Instance 'db-3' is not among the hosts of this play."
 
 
+def test_a_group_of_the_play_is_adopted(here: Context, hosts: list[Instance], tmp_path: Path) -> None:
+    asked = {"group": "others", "datastore": "redis"}
+    said = refused(here, "instance_adopt", play(hosts, **asked))
+    assert said == "Hosts are adopted from one inventory of your own, and 0 were given."
+    with pytest.raises(errors.NotFound, match="no group 'nosuch'"):
+        direct.begin(here, "instance_adopt", play(hosts, **(asked | {"group": "nosuch"})))
+    inventory = tmp_path / "production.ini"
+    inventory.write_text("[others]\nforeign\n")
+    one = play(hosts, **asked)
+    given = msgspec.structs.replace(one, sources=[*one.sources, str(inventory)])
+    tried = direct.begin(here, "instance_adopt", msgspec.structs.replace(given, check=True))
+    assert tried["told"] == ["Nothing is done (--check). It would adopt:", "foreign"]
+    assert here.store.snapshot().find(Instance, name="foreign") == []
+    answer = direct.begin(here, "instance_adopt", given)
+    assert answer["added"] == ["foreign"]
+    [new] = here.store.snapshot().find(Instance, name="foreign")
+    assert (new.status, new.provider_facts["inventory"], new.provider_facts["group"]) == (
+        "BUILD",
+        str(inventory),
+        "others",
+    )
+
+
+def test_what_awx_lent_a_job_is_not_looked_for_on_disk(here: Context, hosts: list[Instance], put: Put) -> None:
+    told = {"awx_job_id": 7, "awx_inventory_id": 5, "group": "others", "datastore": "redis"}
+    direct.begin(here, "instance_adopt", play(hosts, **told))
+    [new] = here.store.snapshot().find(Instance, name="foreign")
+    with pytest.raises(errors.Refused, match="adopted from AWX inventory 5"):
+        connections.inventories([new])
+    put(msgspec.structs.replace(new, status="ACTIVE"))
+    with pytest.raises(errors.Refused, match="called so already"):
+        direct.begin(here, "instance_adopt", play(hosts, **(told | {"awx_inventory_id": 6})))
+
+
 def test_keys_of_the_hosts_are_there_for_ssh_whoever_made_the_inventory(
     here: Context, hosts: list[Instance], put: Put
 ) -> None:
@@ -126,7 +166,7 @@ def test_remove_reapply_query_and_retrieve(here: Context, hosts: list[Instance],
 @pytest.mark.parametrize(
     ("playbook", "given", "said"),
     [
-        ("instance_adopt", {}, "instance_adopt is planned by the dbmod command alone."),
+        ("instance_adopt", {}, "instance_adopt: missing required arguments: datastore, group"),
         ("module_apply", {"instance": "db-1"}, "module_apply: missing required arguments: modules"),
         ("module_apply", {"instance": "db-1", "modules": " , "}, "No module was named."),
         ("module_apply", {"modules": "mymod"}, "No instance was named."),
