@@ -51,7 +51,7 @@ def begin(here: Context, playbook: str, play: Play) -> doors.Answer:
     planned = planner(rehearsal, given, play)
     if planned.run:
         _refuse_strangers(rehearsal, planned.run, play)
-        _refuse_other_versions(rehearsal, planned.run, awx.planned_run(play.given))
+        _refuse_unapproved(rehearsal, planned.run, awx.planned_run(play.given))
     if is_rehearsal:
         return doors.nothing() | {"told": _told(rehearsal, planned, "Nothing is done (--check). It would"), "added": []}
     planned = planner(here, given, play)
@@ -136,23 +136,29 @@ def _refuse_strangers(here: Context, run: Run, play: Play) -> None:
             )
 
 
-def _refuse_other_versions(here: Context, run: Run, approved_id: str) -> None:
-    """Refuse to bring hosts another version than a plan that somebody has approved.
+def _refuse_unapproved(here: Context, run: Run, approved_id: str) -> None:
+    """Refuse what a plan that somebody has approved does not hold: another version, or a host beyond it.
 
     approved_id  of the run that a workflow's first job made with --check; "" where there is none
     """
+    if not approved_id:
+        return
     tables = here.store.snapshot()
-    approved = {one.module_id: one.number for one in tables.find(Attempt, run_id=approved_id)} if approved_id else {}
+    approved = {(one.instance_id, one.module_id): one.number for one in tables.find(Attempt, run_id=approved_id)}
     for one in tables.find(Attempt, run_id=run.id):
-        before = approved.get(one.module_id, one.number)
-        if before != one.number:
-            module = tables.get(Module, one.module_id)
-            raise errors.Refused(
-                f"Module '{module.name if module else one.module_id}' is version {one.number} now, and the plan that "
-                f"was approved is for version {before}.",
-                details={"plan": f"run {approved_id}"},
-                next_step="start the workflow again, so that what is there now is approved",
-            )
+        before = approved.get((one.instance_id, one.module_id))
+        if before == one.number:
+            continue
+        module, instance = tables.get(Module, one.module_id), tables.get(Instance, one.instance_id)
+        what = f"Module '{module.name if module else one.module_id}'"
+        where = f"on '{instance.name if instance else one.instance_id}'"
+        raise errors.Refused(
+            f"{what} {where} is not in the plan that was approved."
+            if before is None
+            else f"{what} is version {one.number} now, and the plan that was approved is for version {before}.",
+            details={"plan": f"run {approved_id}"},
+            next_step="start the workflow again, so that what is there now is approved",
+        )
 
 
 def _told(here: Context, planned: Planned, beginning: str) -> list[str]:

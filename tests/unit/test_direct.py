@@ -79,14 +79,17 @@ def test_apply_takes_names_separated_by_commas_or_a_list(here: Context, hosts: l
     assert run.options == {"check": True}
 
 
-def test_a_version_that_no_approved_plan_names_is_refused(here: Context, hosts: list[Instance], put: Put) -> None:
-    approved, _ = begun(here, "module_reapply", play(hosts, module="mymod", check=True))
+def test_what_no_approved_plan_names_is_refused(here: Context, hosts: list[Instance], put: Put) -> None:
+    approved, _ = begun(here, "module_reapply", play(hosts, module="mymod", force=True, check=True))
     again = {"module": "mymod", "force": True, "dbmod_planned_run": approved.id}
     begun(here, "module_reapply", play(hosts, **again))
     [module] = here.store.snapshot().find(Module)
     newer = msgspec.structs.replace(module.current, number=module.current.number + 1)
     put(msgspec.structs.replace(module, versions=(*module.versions, newer)))
     with pytest.raises(errors.Refused, match=f"is version {newer.number} now, and the plan that was approved is for"):
+        direct.begin(here, "module_reapply", play(hosts, **again))
+    put(module, builders.row(module, hosts[2]))
+    with pytest.raises(errors.Refused, match="Module 'mymod' on 'db-3' is not in the plan that was approved"):
         direct.begin(here, "module_reapply", play(hosts, **again))
 
 
