@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from dbmod import errors, ledger, lookup, module_types, names, planning, providers
+from dbmod import errors, ledger, lookup, module_types, module_versions, names, planning, providers
 from dbmod.config import Settings
 from dbmod.context import Context
 from dbmod.identity import Actor
@@ -76,12 +76,14 @@ def plan_apply(
     pace: Pace | None = None,
     check: bool = False,
     baseline: bool = False,
+    version: str | None = None,
 ) -> Planned:
     """Plan to apply modules, all checked first; one misfit refuses all where one instance is named.
 
     references  modules by name or id
     check       plan to look only: the hosts say what would change, no live row moves
     baseline    plan to record as applied what the hosts have already; nothing is applied
+    version     of the one module, by number or md5; None: the current ones
     """
     if not references:
         raise errors.BadInput("No module was named.", next_step="dbmod module-apply --help")
@@ -89,6 +91,11 @@ def plan_apply(
     _refuse_haste(context, pace)
     with context.transaction("module-apply") as tables:
         modules = _unique([lookup.module(tables, reference, actor=context.actor) for reference in references])
+        numbers = {one.id: one.current.number for one in modules}
+        if version:
+            if len(modules) != 1:
+                raise errors.BadInput("--contents-version goes with one module.")
+            numbers = {modules[0].id: module_versions.named(modules[0], version).number}
         instances = select(tables, selection, actor=context.actor)
         chosen, skipped = _ready(instances, modules, selection=selection, settings=context.settings)
         held = {module.id: _held(tables, module) for module in modules}
@@ -96,7 +103,7 @@ def plan_apply(
             Work(
                 instance=instance,
                 module=module,
-                number=module.current.number,
+                number=numbers[module.id],
                 from_number=held[module.id].get(instance.id),
             )
             for instance in chosen

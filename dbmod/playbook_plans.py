@@ -40,7 +40,12 @@ class Play(msgspec.Struct, frozen=True, kw_only=True):
 
 def _apply(here: Context, given: Given, play: Play) -> Planned:
     return operations.plan_apply(
-        here, _selection(given, play), _names(given, "modules"), pace=_pace(given), check=play.check
+        here,
+        _selection(given, play),
+        _names(given, "modules"),
+        pace=_pace(given),
+        check=play.check,
+        version=given.get("contents_version"),
     )
 
 

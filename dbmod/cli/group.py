@@ -9,7 +9,16 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "Modules",
         "module",
-        ("module-list", "module-show", "module-create", "module-update", "module-delete", "module-versions"),
+        (
+            "module-list",
+            "module-show",
+            "module-create",
+            "module-update",
+            "module-delete",
+            "module-versions",
+            "module-diff",
+            "module-rollback",
+        ),
     ),
     ("Modules as code", "sync", ("module-sync",)),
     (

@@ -5,14 +5,14 @@ from typing import Any
 import click
 import msgspec
 
-from dbmod import clock, contents_files, errors, identity, lookup, module_rules, registry
+from dbmod import clock, contents_files, errors, identity, lookup, module_rules, module_versions, registry
 from dbmod.cli import complete, options, output, shapes
 from dbmod.context import Context
 from dbmod.records import Module
 
 LISTED = ("ID", "Name", "Type", "Datastore", "Version", "Auto Apply", "Priority", "Order", "Admin")
 LISTED_FOR_ADMIN = ("Tenant", "Visible")
-VERSIONS = ("Number", "Md5", "Size", "Author", "Created", "Current", "Source")
+VERSIONS = ("Number", "Md5", "Size", "Author", "Created", "Current", "Instances", "Source")
 VERSIONS_FURTHER = ("Sha256", "Revision")
 NO_VALIDATE = "Do not ask the type whether the contents are good."
 
@@ -136,8 +136,10 @@ def delete(context: Context, *, module: str, force: bool) -> None:
 @options.shown(*VERSIONS, *VERSIONS_FURTHER)
 @options.reads
 def versions(context: Context, *, module: str, view: output.View) -> None:
-    """List the versions of a module's contents, the first one first."""
-    one = lookup.module(context.store.snapshot(), module, actor=context.actor)
+    """List the versions of a module's contents, the first one first, and how many instances hold each."""
+    tables = context.store.snapshot()
+    one = lookup.module(tables, module, actor=context.actor)
+    held = module_versions.held(tables, one)
     rows = [
         (
             version.number,
@@ -146,6 +148,7 @@ def versions(context: Context, *, module: str, view: output.View) -> None:
             version.author,
             clock.seconds(version.created_at),
             version is one.current,
+            held.get(version.number, 0),
             shapes.source(version.source),
             version.sha256,
             (version.source.revision if version.source else "") or None,
@@ -153,6 +156,31 @@ def versions(context: Context, *, module: str, view: output.View) -> None:
         for version in one.versions
     ]
     output.table(view, VERSIONS, rows, further=VERSIONS_FURTHER)
+
+
+@options.command("module-diff", example="dbmod module-diff mymod\ndbmod module-diff mymod 2 5")
+@click.argument("module", shell_complete=complete.modules)
+@click.argument("before", required=False, metavar="[BEFORE]")
+@click.argument("after", required=False, metavar="[AFTER]")
+@options.reads
+def diff(context: Context, *, module: str, before: str | None, after: str | None) -> None:
+    """Show what two versions of a module's contents differ in, named by number or md5: the last two unless said.
+
+    Contents that are secret are not shown.
+    """
+    for line in module_versions.difference(context, module, before, after):
+        output.line(line)
+
+
+@options.command("module-rollback", example="dbmod module-rollback mymod --to 2\ndbmod module-reapply mymod")
+@click.argument("module", shell_complete=complete.modules)
+@click.option("--to", required=True, metavar="NUMBER|MD5", help="Which version's contents.")
+@click.option("--no-validate", "unchecked", is_flag=True, help=NO_VALIDATE)
+@options.shown(*shapes.MODULE, *shapes.MODULE_FURTHER)
+@options.changes
+def rollback(context: Context, *, module: str, to: str, unchecked: bool, view: output.View) -> None:
+    """Make the contents of an earlier version the module's newest one; module-reapply brings it to the instances."""
+    _show(context, module_versions.rollback(context, module, to, validate=not unchecked), view)
 
 
 def _listed(one: Module) -> tuple[Any, ...]:

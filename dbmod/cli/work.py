@@ -23,6 +23,9 @@ ONE_OR_SEVERAL = "--cluster, --datastore, --limit and --all choose several insta
 )
 @click.argument("names", nargs=-1, metavar="INSTANCE MODULE...", shell_complete=complete.instances_and_modules)
 @click.option("--module", "further", multiple=True, shell_complete=complete.modules, help="A module (repeatable).")
+@click.option(
+    "--contents-version", metavar="NUMBER|MD5", help="An earlier version of one module.  [default: the current one]"
+)
 @options.selects
 @options.paced
 @options.displays
@@ -33,6 +36,7 @@ def apply(
     *,
     names: tuple[str, ...],
     further: tuple[str, ...],
+    contents_version: str | None,
     several: Selection,
     pace: Pace,
     display: Display,
@@ -40,7 +44,7 @@ def apply(
 ) -> int:
     selection, modules = options.named_or_several(names, several, what="module-apply")
     selection = options.resolved(context, selection, display)
-    planned = operations.plan_apply(context, selection, [*modules, *further], pace=pace)
+    planned = operations.plan_apply(context, selection, [*modules, *further], pace=pace, version=contents_version)
     return _show_modules(context, planned, selection, display, view)
 
 

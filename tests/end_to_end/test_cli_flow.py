@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dbmod.records import Attempt, Row
+from dbmod.records import Attempt, Instance, Module, Row
 from tests import figures
 from tests.end_to_end.sites import Site
 from tests.faults import checker
@@ -47,6 +47,20 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     yield site
     if trials:
         figures.figure("R19b", f"{', '.join(trials)} of {HOSTS} dead: unreachable, all others applied, 0 planned")
+
+
+def test_an_old_version_goes_to_one_host_and_then_back_to_all(template: Site, make_site: Callable[..., Site]) -> None:
+    site = make_site(template)
+    first, second = (one.sha256 for one in site.find(Module)[0].versions)
+    site.well("module-reapply", "mymod", "--delay", "0")
+    site.well("module-apply", "db-3", "mymod", "--contents-version", "1")
+    module = site.find(Module)[0]
+    held = {one.name: site.held(one, module).sha256 for one in site.find(Instance)}
+    assert held == {f"db-{number}": first if number == 3 else second for number in range(HOSTS)}
+    site.well("module-rollback", "mymod", "--to", "1")
+    site.well("module-reapply", "mymod", "--delay", "0")
+    assert {site.held(one, module).sha256 for one in site.find(Instance)} == {first}
+    assert site.find(Module)[0].current.number == 3
 
 
 @pytest.mark.parametrize("what", DEAD)

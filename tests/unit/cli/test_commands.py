@@ -71,6 +71,21 @@ def test_module_update_makes_the_next_version(typed: Typed) -> None:
     assert typed("module-versions", "mymod", "-f", "value", "-c", "Number", "-c", "Current")[1] == "1 False\n2 True\n"
 
 
+def test_versions_are_compared_and_taken_back(typed: Typed) -> None:
+    typed("module-create", "mymod", "ping", "ping1.dat")
+    typed("module-update", "mymod", "--file", "ping2.dat")
+    code, out, _ = typed("module-diff", "mymod")
+    assert (code, out.splitlines()[-2:]) == (0, ["-message=Module.V1", "+message=Module.V2"])
+    assert typed("module-diff", "mymod", "2", "9")[0] == 2
+    Path("odd.dat").write_bytes(b"message=a\x1b[31m\n")
+    typed("module-update", "mymod", "--file", "odd.dat")
+    assert "\x1b" not in typed("module-diff", "mymod")[1]
+    shown = typed("module-rollback", "mymod", "--to", "1", "-c", "MD5", "-f", "value")
+    assert shown[:2] == (0, "7f700cc7b99606615f8b51946f6d3228\n")
+    held = typed("module-versions", "mymod", "-f", "value", "-c", "Number", "-c", "Instances", "-c", "Current")
+    assert held[1] == "1 False 0\n2 False 0\n3 False 0\n4 True 0\n"
+
+
 def test_module_update_can_unbind_and_switch_off(typed: Typed) -> None:
     typed("module-create", "mymod", "ping", "ping1.dat", "--datastore", "redis", "--live_update", "--auto_apply")
     code, _, _ = typed("module-update", "mymod", "--all_datastores", "--no_live_update", "--no-auto-apply")

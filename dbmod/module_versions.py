@@ -1,0 +1,82 @@
+"""The versions of a module's contents: named, compared, counted on hosts, taken back."""
+
+import difflib
+from collections import Counter
+from collections.abc import Mapping
+
+from dbmod import errors, lookup, module_types, registry
+from dbmod.context import Context
+from dbmod.records import Module, Row, Version
+from dbmod.store.interface import Tables
+
+MD5_LENGTH = 6  # of its characters that name a version, at the least
+
+
+def named(module: Module, text: str) -> Version:
+    """Find a version by its number or its md5, of which the beginning will do.
+
+    Raises  NotFound; BadInput where several md5 begin so
+    """
+    if text.isdecimal() and (version := module.version(int(text))):
+        return version
+    word = text.lower()
+    found = [one for one in module.versions if len(word) >= MD5_LENGTH and one.md5.startswith(word)]
+    next_step = f"dbmod module-versions {module.name}"
+    if not found:
+        raise errors.NotFound(f"Module '{module.name}' has no version '{text[:80]}'.", next_step=next_step)
+    if len({one.md5 for one in found}) > 1:
+        raise errors.BadInput(f"Several versions of module '{module.name}' begin with '{text}'.", next_step=next_step)
+    return found[-1]
+
+
+def held(tables: Tables, module: Module) -> Mapping[int | None, int]:
+    """Count the instances that hold each version: number → instances."""
+    return Counter(row.held for row in tables.find(Row, module_id=module.id, removed_at=None))
+
+
+def difference(context: Context, reference: str, before: str | None, after: str | None) -> list[str]:
+    """Compare two versions as `diff -u` does.
+
+    before, after  as `named` takes them; None: the last but one, and the last
+    Returns        no lines where they are equal
+    Raises         NotFound; Refused for contents that are nobody's to read
+    """
+    module = lookup.module(context.store.snapshot(), reference, actor=context.actor)
+    _refuse_secret(context, module)
+    second = named(module, after) if after else module.current
+    if before is None and second.number == 1:
+        raise errors.Refused(f"Version 1 of module '{module.name}' has none before it.")
+    first = named(module, before) if before else named(module, str(second.number - 1))
+    lines = [_lines(context, module, one) for one in (first, second)]
+    titles = [f"{module.name} version {one.number}" for one in (first, second)]
+    return list(difflib.unified_diff(lines[0], lines[1], titles[0], titles[1], lineterm=""))
+
+
+def rollback(context: Context, reference: str, to: str, *, validate: bool = True) -> Module:
+    """Make the contents of an earlier version the newest one, as an update with those contents would.
+
+    Raises  NotFound; Refused where they are the present ones, and what registry.change raises
+    """
+    module = lookup.module(context.store.snapshot(), reference, actor=context.actor)
+    version = named(module, to)
+    if version.sha256 == module.current.sha256:
+        raise errors.Refused(f"The contents of version {version.number} are the present ones of '{module.name}'.")
+    contents = context.store.read_contents(module.id, version.number)
+    return registry.change(context, module.id, registry.Change(), contents, validate=validate)
+
+
+def _refuse_secret(context: Context, module: Module) -> None:
+    """Refuse to show contents that no host may keep, or an admin's to somebody else."""
+    way_out = f"dbmod module-versions {module.name} shows size and md5"
+    if module_types.find(context.settings, module.type).declares.secret:
+        raise errors.Refused(f"The contents of type '{module.type}' are secret.", next_step=way_out)
+    if module.is_admin and not context.actor.admin:
+        raise errors.Refused("You must be admin to read the contents of an admin module.", next_step=way_out)
+
+
+def _lines(context: Context, module: Module, version: Version) -> list[str]:
+    contents = context.store.read_contents(module.id, version.number)
+    try:
+        return contents.decode("utf-8").splitlines()
+    except UnicodeDecodeError:
+        return [f"{version.size_bytes} bytes that are no text, sha256 {version.sha256}"]
