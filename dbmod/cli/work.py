@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from dbmod import clock, errors, identity, operations, planning
-from dbmod.cli import carry, complete, options, output
+from dbmod.cli import carry, complete, options, output, trial
 from dbmod.cli.carry import Outcome
 from dbmod.cli.options import Display
 from dbmod.context import Context
@@ -13,6 +13,7 @@ from dbmod.operations import Pace, Planned, Selection
 from dbmod.records import Attempt, Row
 
 QUERIED = ("Instance", "Name", "Type", "Datastore", "Version", "Status", "Message", "Created", "Updated", "Standing")
+COLUMNS = tuple(dict.fromkeys((*carry.ON_HOSTS, *trial.TRIED)))  # of a command, and of its --check
 ONE_OR_SEVERAL = "--cluster, --datastore, --limit and --all choose several instances instead of INSTANCE."
 
 
@@ -28,8 +29,9 @@ ONE_OR_SEVERAL = "--cluster, --datastore, --limit and --all choose several insta
 )
 @options.selects
 @options.paced
+@trial.option
 @options.displays
-@options.shown(*carry.ON_HOSTS)
+@options.shown(*COLUMNS)
 @options.changes
 def apply(
     context: Context,
@@ -39,12 +41,17 @@ def apply(
     contents_version: str | None,
     several: Selection,
     pace: Pace,
+    check: bool,
     display: Display,
     view: output.View,
 ) -> int:
     selection, modules = options.named_or_several(names, several, what="module-apply")
     selection = options.resolved(context, selection, display)
-    planned = operations.plan_apply(context, selection, [*modules, *further], pace=pace, version=contents_version)
+    planned = operations.plan_apply(
+        context, selection, [*modules, *further], pace=pace, check=check, version=contents_version
+    )
+    if check:
+        return trial.show(context, planned, display, view)
     return _show_modules(context, planned, selection, display, view)
 
 
@@ -57,8 +64,9 @@ def apply(
 @click.option("--module", "further", multiple=True, shell_complete=complete.modules, help="The module.")
 @options.selects
 @options.paced
+@trial.option
 @options.displays
-@options.shown(*carry.ON_HOSTS)
+@options.shown(*COLUMNS)
 @options.changes
 def remove(
     context: Context,
@@ -67,6 +75,7 @@ def remove(
     further: tuple[str, ...],
     several: Selection,
     pace: Pace,
+    check: bool,
     display: Display,
     view: output.View,
 ) -> int:
@@ -75,7 +84,9 @@ def remove(
     if len(modules) != 1:
         raise errors.BadInput("Name one module.", next_step="dbmod module-remove --help")
     selection = options.resolved(context, selection, display)
-    planned = operations.plan_remove(context, selection, modules[0], pace=pace)
+    planned = operations.plan_remove(context, selection, modules[0], pace=pace, check=check)
+    if check:
+        return trial.show(context, planned, display, view)
     if not selection.is_one:
         return _show_modules(context, planned, selection, display, view)
     outcome = _carried_out(context, planned, display)
@@ -151,8 +162,9 @@ def retrieve(context: Context, *, instance: str, directory: str, prefix: str, di
 @options.clustered
 @click.option("--force", is_flag=True, help="Also those that are current.")
 @options.paced
+@trial.option
 @options.displays
-@options.shown(*carry.OUTCOMES)
+@options.shown(*dict.fromkeys((*carry.OUTCOMES, *trial.TRIED)))
 @options.changes
 def reapply(
     context: Context,
@@ -162,13 +174,16 @@ def reapply(
     include_clustered: bool,
     force: bool,
     pace: Pace,
+    check: bool,
     display: Display,
     view: output.View,
 ) -> int:
     """Bring the instances that hold a module to its current version, batch by batch. Alias: rollout."""
     planned = operations.plan_reapply(
-        context, module, md5=md5, include_clustered=include_clustered, force=force, pace=pace
+        context, module, md5=md5, include_clustered=include_clustered, force=force, pace=pace, check=check
     )
+    if check:
+        return trial.show(context, planned, display, view)
     carry.skipped(planned)
     if planned.run is None:
         output.note(f"Nothing to do: no instance needs '{module}'.")

@@ -63,6 +63,34 @@ def test_an_old_version_goes_to_one_host_and_then_back_to_all(template: Site, ma
     assert site.find(Module)[0].current.number == 3
 
 
+def test_check_says_what_the_run_after_it_does(template: Site, make_site: Callable[..., Site]) -> None:
+    site = make_site(template)
+    before = site.find(Row)
+    site.well("module-apply", "db-5", "mymod")
+    held = site.find(Row)
+    assert held != before
+    words = ("module-reapply", "mymod", "--force", "--batch_size", "4", "--delay", "0")
+    tried = site.well(*words, "--check", "-f", "json")
+    told = {row["Instance"]: (row["Batch"], row["From"], row["To"], row["Would"]) for row in tried.json()}
+    assert {name for name, row in told.items() if row[1:] == (1, 2, "CHANGE")} == {
+        f"db-{number}" for number in range(HOSTS) if number != 5
+    }
+    assert told["db-5"][1:] == (2, 2, "STAY")
+    assert tried.err.splitlines()[-6:-1] == [
+        "--- mymod version 1",
+        "+++ mymod version 2",
+        "@@ -1 +1 @@",
+        "-message=Module.V1",
+        "+message=Module.V2",
+    ]
+    assert (site.find(Row), site.states(site.last_run())) == (held, dict.fromkeys(told, "skipped"))
+    site.well(*words)
+    done = {row.instance_id: row.batch for row in site.attempts(site.last_run())}
+    assert {site.instance(name).id: row[0] for name, row in told.items()} == done
+    tried = site.well("module-remove", "db-5", "mymod", "--check", "-f", "json")
+    assert [(row["From"], row["To"], row["Would"]) for row in tried.json()] == [(2, None, "CHANGE")]
+
+
 @pytest.mark.parametrize("what", DEAD)
 def test_dead_hosts_are_unreachable_and_the_others_go_on(
     template: Site, make_site: Callable[..., Site], what: str
