@@ -27,7 +27,7 @@ class Play(msgspec.Struct, frozen=True, kw_only=True):
     given: Mapping[str, Any]
     hosts: Mapping[str, str]
     known: Mapping[str, Mapping[str, Any]]
-    groups: Mapping[str, Collection[str]]
+    groups: Mapping[str, Collection[str]] = {}
     names: Collection[str] = ()  # of all its hosts
     sources: Collection[str] = ()  # paths of its inventories
     limit: str = ""
