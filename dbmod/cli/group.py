@@ -22,6 +22,7 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "holding",
         ("module-instances", "module-instance-count", "module-list-instance", "cluster-modules"),
     ),
+    ("How the fleet stands", "status", ("status",)),
     ("Instances", "instance", ("create", "list", "show", "password", "update", "restart", "delete")),
     ("Machines in the cloud", "audit", ("audit",)),
     ("Servers that exist", "adopt", ("adopt", "release")),
