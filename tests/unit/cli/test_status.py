@@ -1,4 +1,4 @@
-"""The status of the fleet as a user types it, from a ledger of its own. No host, no Ansible."""
+"""The status of the fleet and its drift as a user types them, from a ledger of its own. No host, no Ansible."""
 
 import csv
 import io
@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from dbmod import cli, config, store
-from dbmod.records import Module
+from dbmod.records import Instance, Module, Row
 from dbmod.store.interface import Store
 from tests import builders
 
@@ -46,6 +46,14 @@ def typed(ledger: Store, capsys: pytest.CaptureFixture[str]) -> Typed:
         return code, *capsys.readouterr()
 
     return run
+
+
+def observe(ledger: Store, name: str, observed: str | None, **changes: object) -> None:
+    """Let the ledger say that a look at an instance found this of all that it holds."""
+    with ledger.transaction(holder="a test") as tables:
+        [instance] = tables.find(Instance, name=name)
+        for row in tables.find(Row, instance_id=instance.id):
+            tables.put(msgspec.structs.replace(row, observed=observed, observed_at=builders.LATER, **changes))
 
 
 def test_status_shows_a_column_for_each_instance(typed: Typed) -> None:
@@ -144,6 +152,8 @@ def test_status_takes_the_options_that_select(typed: Typed, words: tuple[str, ..
         (("status", "--limit", "nix"), "ERROR: No instance matches the selection."),
         (("status", "--module", "nix"), "ERROR: No module with a name or ID of 'nix' exists."),
         (("status", "-f", "csv", "-c", "Group"), "ERROR: There is no column Group here."),
+        (("drift", "db-1", "--all"), "ERROR: Name one instance, or choose several by an option."),
+        (("drift", "--no-ask", "--metrics", "none/x.prom"), "ERROR: The metrics cannot go to none/x.prom"),
     ],
 )
 def test_bad_input_is_refused_with_exit_2(typed: Typed, words: tuple[str, ...], first: str) -> None:
@@ -166,7 +176,41 @@ def test_names_that_hide_text_and_names_that_are_shared_are_told_apart(typed: Ty
     assert f"first ({second.id})" in out
 
 
-def test_an_empty_fleet_has_a_status(tmp_path: Path, typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_fleet_has_a_status_and_no_drift(
+    tmp_path: Path, typed: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DBMOD_HOME", str(tmp_path / "other"))
     assert typed("status")[0] == 0
     assert typed("status", "-f", "json")[:2] == (0, "[]\n")
+    assert typed("drift", "-f", "json")[:2] == (0, "[]\n")
+    assert typed("drift", "--no-ask", "--metrics", "x.prom")[0] == 0
+    assert "# TYPE dbmod_pairs gauge" in Path("x.prom").read_text()
+
+
+def test_drift_without_asking_exits_with_1_unless_all_is_current(typed: Typed, ledger: Store) -> None:
+    code, out, err = typed("drift", "--no-ask", "-f", "value", "-c", "Module", "-c", "Instance", "-c", "Standing")
+    assert (code, out) == (1, "first db-2 outdated\nfirst db-1 current\nsecond db-1 current\n")
+    assert err == "instances: 4, modules: 2, standings: 2 current, 1 outdated\n"
+    assert typed("drift", "db-1", "--no-ask")[0] == 0
+    assert typed("drift", "--no-ask", "--module", "second")[0] == 0
+    observe(ledger, "db-1", "missing")
+    assert typed("drift", "db-1", "--no-ask", "-f", "value", "-c", "Standing")[:2] == (1, "missing\nmissing\n")
+
+
+def test_drift_writes_metrics_of_what_it_says(typed: Typed, ledger: Store) -> None:
+    observe(ledger, "db-2", "drifted")
+    assert typed("drift", "--no-ask", "--metrics", "dbmod.prom")[0] == 1
+    text = Path("dbmod.prom").read_text()
+    assert 'standing="drifted"} 1\n' in text
+    assert f"dbmod_last_look_timestamp_seconds {builders.LATER.timestamp():.15g}\n" in text
+
+
+def test_drift_of_a_fleet_that_is_down_reaches_no_host(typed: Typed, ledger: Store) -> None:
+    with ledger.transaction(holder="a test") as tables:
+        tables.put(*(msgspec.structs.replace(one, status="SHUTDOWN") for one in tables.find(Instance)))
+    code, out, err = typed("drift", "-f", "json")
+    assert code == 4
+    assert {(row["Standing"], row["Message"]) for row in json.loads(out)} == {
+        ("unknown", "not asked: its status is SHUTDOWN")
+    }
+    assert "skipped db-1" in err
