@@ -35,14 +35,30 @@ def grid(headers: Sequence[str], rows: Sequence[Sequence[object]], *, align_numb
     """
     from prettytable import PrettyTable  # 10 ms, only for commands that print a table
 
-    table = PrettyTable(list(headers), align="l")
-    for number, header in enumerate(headers):
+    table = PrettyTable([str(number) for number in range(len(headers))], align="l", header=False)
+    for number in range(len(headers)):
         if align_numbers and _is_number_column(rows, number):
-            table.align[header] = "r"
+            table.align[str(number)] = "r"
+    table.add_row([text_of(header) for header in headers], divider=True)  # its own must differ; ours users may name
     table.add_rows([[text_of(value) for value in row] for row in rows])
-    yield from table.get_string().split("\n")
+    lines = table.get_string().split("\n")
+    yield from lines if rows else [*lines, lines[-1]]
+
+
+def grid_width(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> int:
+    """Tell how many columns of a terminal a grid takes."""
+    columns = zip(headers, *rows, strict=True)
+    return 1 + sum(3 + max(_width(text_of(value)) for value in column) for column in columns)
 
 
 def _is_number_column(rows: Sequence[Sequence[object]], number: int) -> bool:
     values = [row[number] for row in rows if row[number] is not None]
     return bool(values) and all(isinstance(value, int | float) for value in values)
+
+
+def _width(text: str) -> int:
+    if text.isascii():
+        return len(text)
+    from wcwidth import wcswidth  # as prettytable measures
+
+    return max(wcswidth(text), 0)

@@ -292,6 +292,15 @@ def named_or_several(names: tuple[str, ...], several: Selection, *, what: str) -
     return Selection(instance=names[0]), names[1:]
 
 
+def one_or_several(names: tuple[str, ...], several: Selection, *, what: str) -> Selection:
+    """Give what a command is about that may name one instance: that one, those that *several* chooses, or all."""
+    if len(names) > 1 or (names and several != Selection()):
+        raise errors.BadInput("Name one instance, or choose several by an option.", next_step=f"dbmod {what} --help")
+    if names:
+        return Selection(instance=names[0])
+    return Selection(all=True) if several == Selection() else several
+
+
 def resolved(context: Context, selection: Selection, display: Display) -> Selection:
     """Resolve a limit that names groups of users' inventories. Raises BadInput where the selection names nothing."""
     if selection.limit:

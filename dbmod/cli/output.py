@@ -1,6 +1,7 @@
 """The only printer: data on standard output, errors, notes and progress on standard error."""
 
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TextIO, get_args
@@ -114,6 +115,11 @@ def has_colour(stream: TextIO | None) -> bool:
 
 def is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and not stream.closed and stream.isatty()
+
+
+def width() -> int:
+    """Tell how many columns the terminal has; 80 where there is none and COLUMNS does not say."""
+    return shutil.get_terminal_size().columns
 
 
 def finish() -> None:

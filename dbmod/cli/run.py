@@ -131,10 +131,7 @@ def history(context: Context, *, what: str, view: output.View) -> None:
 def reconcile(
     context: Context, *, names: tuple[str, ...], several: Selection, display: Display, view: output.View
 ) -> int:
-    if len(names) > 1 or (names and several != Selection()):
-        raise errors.BadInput("Name one instance, or choose several by an option.", next_step="dbmod reconcile --help")
-    selection = Selection(instance=names[0]) if names else several if several != Selection() else Selection(all=True)
-    selection = options.resolved(context, selection, display)
+    selection = options.resolved(context, options.one_or_several(names, several, what="reconcile"), display)
     planned = operations.plan_question(context, "reconcile", selection)
     carry.skipped(planned)
     if planned.run is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from dbmod import errors
 
 NEW = ".new"  # ends the name of every temporary file
+PRIVATE = 0o600
 
 
 def make_directory(path: Path) -> None:
@@ -17,23 +18,26 @@ def make_directory(path: Path) -> None:
     sync_directory(path.parent)
 
 
-def write_new(path: Path, *chunks: bytes | memoryview) -> Path:
+def write_new(path: Path, *chunks: bytes | memoryview, mode: int = PRIVATE) -> Path:
     """Write and sync `<path>.new` beside *path* and give its path; nothing refers to it yet.
 
     chunks  written one after the other, so that a header costs no copy of what follows
+    mode    which it gets when all is written, whatever the umask
     """
     temporary = path.with_name(path.name + NEW)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
-        descriptor = os.open(temporary, flags, 0o600)
+        descriptor = os.open(temporary, flags, PRIVATE)
     except FileExistsError:  # of a writer that was killed; its mode and its readers are not ours to trust
         temporary.unlink()
-        descriptor = os.open(temporary, flags, 0o600)
+        descriptor = os.open(temporary, flags, PRIVATE)
     try:
         for chunk in chunks:
             rest = memoryview(chunk)
             while rest:
                 rest = rest[os.write(descriptor, rest) :]
+        if mode != PRIVATE:
+            os.fchmod(descriptor, mode)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

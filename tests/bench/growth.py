@@ -32,6 +32,10 @@ def main() -> None:
                 _measure.dbmod(*words, home=str(small)), _measure.dbmod(*words, home=str(large)), pairs=PAIRS
             )
             _measure.report(" ".join(words), *figures, aim=2)
+        figures = _measure.paired(
+            _measure.dbmod("status", home=str(small)), _measure.dbmod("status", home=str(large)), pairs=PAIRS
+        )
+        _measure.report(f"status, which reads all {LARGE * MODULES:,} rows", *figures, aim=10)
         for here in contexts:
             _fleet.add_batch(here, BATCH)
         figures = _measure.paired(_recorder(small), _recorder(large), pairs=PAIRS)

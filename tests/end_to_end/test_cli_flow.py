@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from dbmod.records import Attempt, Instance, Module, Row
@@ -221,6 +222,34 @@ def test_reconcile_finds_what_was_changed_behind_its_back(site: Site) -> None:
     assert site.problems() == []
     site.well("module-reapply", "mymod")
     assert site.well("reconcile", "--all", "-f", "json").json() == []
+
+
+def test_drift_says_what_the_hosts_hold_and_status_what_was_seen(site: Site) -> None:
+    hosts = site.add_hosts(3)
+    module = site.add_module("mymod", b"message=Module.V1\n")
+    site.well("module-apply", "--all", "--module", "mymod")
+    metrics = site.directory / "dbmod.prom"
+    well = site.well("drift", "--metrics", str(metrics), "-f", "json").json()
+    assert [(row["Instance"], row["Standing"]) for row in well] == [(f"db-{n}", "current") for n in range(3)]
+    assert f'{{module="mymod",module_id="{module.id}",standing="current"}} 3\n' in metrics.read_text()
+    (site.folder(hosts[1], module) / "contents.dat").write_bytes(b"message=other\n")
+    facts: dict[str, str | int] = {"user": "nobody", "become": 0, "ssh_port": 1, "home": "/nowhere"}  # nobody listens
+    with site.context.store.transaction(holder="test") as tables:
+        tables.put(msgspec.structs.replace(hosts[2], provider="ssh", provider_facts=facts))
+    site.broken.add("db-2")
+    assert site.dbmod("drift", "--no-ask").code == 0  # nobody has looked yet
+    found = site.dbmod("drift", "--metrics", str(metrics), "-f", "json")
+    assert found.code == 1, found.said
+    standings = {row["Instance"]: row["Standing"] for row in found.json()}
+    assert standings == {"db-0": "current", "db-1": "drifted", "db-2": "unknown"}, found.said
+    assert 'standing="drifted"} 1\n' in metrics.read_text()
+    assert 'standing="unknown"} 1\n' in metrics.read_text()
+    assert site.dbmod("drift", "db-2").code == 4
+    assert site.well("drift", "db-0").code == 0
+    shown = {row["Instance"]: row["Standing"] for row in site.well("status", "-f", "json").json()}
+    assert (shown["db-0"], shown["db-1"]) == ("current", "drifted")
+    assert (site.folder(hosts[1], module) / "contents.dat").read_bytes() == b"message=other\n"  # nothing is repaired
+    site.settled = True
 
 
 def test_a_row_that_the_ledger_lost_comes_back_from_the_host(site: Site) -> None:
