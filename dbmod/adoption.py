@@ -36,7 +36,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What `adopt` asks for: a group of an inventory, or one host by its address."""
 
     datastore: str
-    inventory: str = ""  # its path, or where else it is, as awx.inventory says
+    inventory: str = ""  # its absolute path, or where else it is, as awx.inventory says
     group: str = ""
     cluster_by: str = ""  # the variable whose value names a host's cluster
     name: str = ""
@@ -67,7 +67,6 @@ def plan(
     hosts      of the group, where Ansible has read the inventory already
     Returns    the run, and the instances of this inventory's group that it no longer names
     """
-    request = REPLACE(request, inventory=paths.place(request.inventory))
     datastores.describe(request.datastore)
     if request.cluster_by and not survey.VARIABLE.match(request.cluster_by):
         raise errors.BadInput(f"--cluster-by {request.cluster_by!r} is no name of a variable.")

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from dbmod import errors, paths
+from dbmod import errors
 from dbmod.identity import Actor
 
 PREFIXES = ("awx", "tower")
@@ -40,7 +40,7 @@ def revision(variables: Mapping[str, Any]) -> str:
 def inventory(variables: Mapping[str, Any]) -> str:
     """Give the place of AWX's inventory, "" elsewhere: the file that a job reads it from is thrown away."""
     number = _told(variables, "inventory_id")
-    return f"{paths.ELSEWHERE}{number}" if number else ""
+    return f"AWX inventory {number}" if number else ""
 
 
 def planned_run(variables: Mapping[str, Any]) -> str:

@@ -5,12 +5,13 @@ from typing import Literal, TypeVar
 
 from dbmod import errors
 from dbmod.identity import Actor, sees
-from dbmod.records import Cluster, Instance, Module, Row, Run
+from dbmod.records import Cluster, Instance, Module, Row, Run, Version
 from dbmod.store.interface import Tables
 
 T = TypeVar("T", Module, Instance, Cluster)
 LISTS = {"module": "dbmod module-list", "instance": "dbmod list --include_clustered", "cluster": "dbmod cluster-list"}
 SHORTEST_RUN_PREFIX = 4
+SHORTEST_MD5_PREFIX = 6
 
 
 def module(tables: Tables, reference: str, *, actor: Actor, deleted: bool = False) -> Module:
@@ -46,6 +47,20 @@ def run(tables: Tables, reference: str) -> Run:
     if len(found) > 1:
         raise errors.NotUnique(f"Multiple run matches found for '{reference}', use an ID to be more specific.")
     return found[0]
+
+
+def version(of: Module, reference: str) -> Version:
+    """Find a version of a module by its number, its md5 or the beginning of that."""
+    if reference.isdecimal() and (exact := of.version(int(reference))):
+        return exact
+    prefix = reference.lower()
+    found = [one for one in of.versions if len(prefix) >= SHORTEST_MD5_PREFIX and one.md5.startswith(prefix)]
+    next_step = f"dbmod module-versions {of.name}"
+    if not found:
+        raise errors.NotFound(f"Module '{of.name}' has no version '{reference[:80]}'.", next_step=next_step)
+    if len({one.md5 for one in found}) > 1:
+        raise errors.NotUnique(f"Several versions of module '{of.name}' begin with '{reference}'.", next_step=next_step)
+    return found[-1]
 
 
 def owns(actor: Actor, thing: Instance | Cluster) -> bool:

@@ -1,52 +1,25 @@
-"""The versions of a module's contents: named, compared, counted on hosts, taken back."""
+"""The versions of a module's contents: compared, and taken back."""
 
 import difflib
-from collections import Counter
-from collections.abc import Mapping
 
 from dbmod import errors, lookup, module_types, registry
 from dbmod.context import Context
-from dbmod.records import Module, Row, Version
-from dbmod.store.interface import Tables
-
-MD5_LENGTH = 6  # of its characters that name a version, at the least
-
-
-def named(module: Module, text: str) -> Version:
-    """Find a version by its number or its md5, of which the beginning will do.
-
-    Raises  NotFound; BadInput where several md5 begin so
-    """
-    if text.isdecimal() and (version := module.version(int(text))):
-        return version
-    word = text.lower()
-    found = [one for one in module.versions if len(word) >= MD5_LENGTH and one.md5.startswith(word)]
-    next_step = f"dbmod module-versions {module.name}"
-    if not found:
-        raise errors.NotFound(f"Module '{module.name}' has no version '{text[:80]}'.", next_step=next_step)
-    if len({one.md5 for one in found}) > 1:
-        raise errors.BadInput(f"Several versions of module '{module.name}' begin with '{text}'.", next_step=next_step)
-    return found[-1]
-
-
-def held(tables: Tables, module: Module) -> Mapping[int | None, int]:
-    """Count the instances that hold each version: number → instances."""
-    return Counter(row.held for row in tables.find(Row, module_id=module.id, removed_at=None))
+from dbmod.records import Module, Version
 
 
 def difference(context: Context, reference: str, before: str | None, after: str | None) -> list[str]:
     """Compare two versions as `diff -u` does.
 
-    before, after  as `named` takes them; None: the last but one, and the last
+    before, after  as lookup.version takes them; None: the last but one, and the last
     Returns        no lines where they are equal
     Raises         NotFound; Refused for contents that are nobody's to read
     """
     module = lookup.module(context.store.snapshot(), reference, actor=context.actor)
     _refuse_secret(context, module)
-    second = named(module, after) if after else module.current
+    second = lookup.version(module, after) if after else module.current
     if before is None and second.number == 1:
         raise errors.Refused(f"Version 1 of module '{module.name}' has none before it.")
-    first = named(module, before) if before else named(module, str(second.number - 1))
+    first = lookup.version(module, before) if before else lookup.version(module, str(second.number - 1))
     lines = [_lines(context, module, one) for one in (first, second)]
     titles = [f"{module.name} version {one.number}" for one in (first, second)]
     return list(difflib.unified_diff(lines[0], lines[1], titles[0], titles[1], lineterm=""))
@@ -58,7 +31,7 @@ def rollback(context: Context, reference: str, to: str, *, validate: bool = True
     Raises  NotFound; Refused where they are the present ones, and what registry.change raises
     """
     module = lookup.module(context.store.snapshot(), reference, actor=context.actor)
-    version = named(module, to)
+    version = lookup.version(module, to)
     if version.sha256 == module.current.sha256:
         raise errors.Refused(f"The contents of version {version.number} are the present ones of '{module.name}'.")
     contents = context.store.read_contents(module.id, version.number)

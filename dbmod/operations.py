@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from dbmod import errors, ledger, lookup, module_types, module_versions, names, planning, providers
+from dbmod import errors, ledger, lookup, module_types, names, planning, providers
 from dbmod.config import Settings
 from dbmod.context import Context
 from dbmod.identity import Actor
@@ -95,7 +95,7 @@ def plan_apply(
         if version:
             if len(modules) != 1:
                 raise errors.BadInput("--contents-version goes with one module.")
-            numbers = {modules[0].id: module_versions.named(modules[0], version).number}
+            numbers = {modules[0].id: lookup.version(modules[0], version).number}
         instances = select(tables, selection, actor=context.actor)
         chosen, skipped = _ready(instances, modules, selection=selection, settings=context.settings)
         held = {module.id: _held(tables, module) for module in modules}

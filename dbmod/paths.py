@@ -10,7 +10,6 @@ from dbmod import errors
 
 PACKAGE = Path(__file__).resolve().parent
 FLEET_SOURCES = ("dbmod.yml", "dbmod.yaml")  # names of an inventory source that is the ledger's own
-ELSEWHERE = "AWX inventory "  # begins the place of an inventory that AWX keeps and makes anew for every job
 
 
 def content() -> Path:
@@ -39,13 +38,8 @@ def named(text: str) -> Path:
     return Path(os.path.abspath(os.path.expanduser(text)))  # noqa: PTH100, PTH111  (pathlib's raises for ~nobody)
 
 
-def place(text: str) -> str:
-    """Give where an inventory is: its absolute path; what names a place of another kind, by words, stays."""
-    return text if not text or text.startswith(ELSEWHERE) else str(named(text))
-
-
 def is_path(place: str) -> bool:
-    """Tell whether a place is on this machine's disks."""
+    """Tell whether the place of an inventory is a path, and not in words: as awx.inventory says."""
     return place.startswith("/")
 
 

@@ -147,7 +147,7 @@ def _adopt(here: Context, given: Given, play: Play) -> Planned:
         raise errors.NotFound(f"The inventory has no group '{group}'.", next_step="ansible-inventory --graph")
     request = adoption.Request(
         datastore=given["datastore"],
-        inventory=given.get("inventory") or awx.inventory(play.given) or _only_inventory(play),
+        inventory=_inventory(given, play),
         group=group,
         cluster_by=given.get("cluster_by", ""),
         accept_host_key=given["accept_host_key"],
@@ -157,8 +157,12 @@ def _adopt(here: Context, given: Given, play: Play) -> Planned:
     return Planned(run=run, skipped=tuple(Skipped(instance=one.name, why=why) for one in gone if not play.limit))
 
 
-def _only_inventory(play: Play) -> str:
-    """Give the path of the user's own inventory, from which its hosts are reached in later runs too."""
+def _inventory(given: Given, play: Play) -> str:
+    """Give the place of the user's own inventory, from which its hosts are reached in later runs too."""
+    if "inventory" in given:
+        return str(paths.named(given["inventory"]))
+    if elsewhere := awx.inventory(play.given):
+        return elsewhere
     found = [one for one in play.sources if paths.is_path(one) and Path(one).name not in paths.FLEET_SOURCES]
     if len(found) != 1:
         raise errors.BadInput(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import click
 import msgspec
 
-from dbmod import adoption, errors, logins, lookup, operations, run_directory, survey
+from dbmod import adoption, errors, logins, lookup, operations, paths, run_directory, survey
 from dbmod.adoption import Request
 from dbmod.cli import ask, carry, complete, options, output
 from dbmod.cli.carry import Outcome
@@ -118,6 +118,8 @@ def _request(*, prune: bool, **given: object) -> Request:
         raise errors.BadInput("With --host goes a NAME, and no --group, --cluster-by or --prune.")
     words = survey.restart_words(given.pop("restart_command"))
     values = {key: value for key, value in given.items() if value is not None}
+    if inventory:
+        values["inventory"] = str(paths.named(str(inventory)))
     return msgspec.structs.replace(Request(datastore=str(given["datastore"])), **(values | {"restart_command": words}))
 
 

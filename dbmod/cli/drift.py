@@ -1,5 +1,6 @@
 """How what was applied stands, after a look at the hosts: for people, and for monitoring."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,10 @@ import msgspec
 from dbmod import fleet_status, metrics, metrics_file, operations
 from dbmod.cli import carry, complete, options, output, status
 from dbmod.cli.options import Display
-from dbmod.cli.status import Fleet
 from dbmod.context import Context
 from dbmod.fleet_status import Pair
 from dbmod.operations import Selection
+from dbmod.records import Instance
 
 DRIFTED = ("Module", "Instance", "Standing", "Message")
 DRIFTED_FURTHER = ("Held", "Observed", "Module ID", "Instance ID")
@@ -54,10 +55,9 @@ def drift(
     if metrics_path:
         metrics_file.refuse_bad_place(metrics_path)
     selection = options.resolved(context, options.one_or_several(names, several, what="drift"), display)
+    instances, _ = status.chosen(context, context.store.snapshot(), selection, references)  # before a host is asked
+    code, silent = _asked(context, selection, instances, display) if ask else (0, {})
     fleet = status.read(context, selection, references)
-    code, silent = _asked(context, selection, fleet, display) if ask else (0, {})
-    if ask:
-        fleet = status.read(context, selection, references)
     found = fleet_status.looked_at(fleet.pairs, silent)
     fleet = msgspec.structs.replace(fleet, pairs=found)
     if metrics_path:
@@ -68,13 +68,15 @@ def drift(
     return code or int(any(pair.standing != "current" for pair in found))
 
 
-def _asked(context: Context, selection: Selection, fleet: Fleet, display: Display) -> tuple[int, dict[str, str]]:
+def _asked(
+    context: Context, selection: Selection, instances: Sequence[Instance], display: Display
+) -> tuple[int, dict[str, str]]:
     """Ask the hosts. Returns the exit code, and for each instance that did not answer why: by its id."""
     planned = operations.plan_question(context, "reconcile", selection)
     carry.skipped(planned)
-    silent = {one.id: f"not asked: its status is {one.status}" for one in fleet.instances}
+    silent = {one.id: f"not asked: its status is {one.status}" for one in instances}
     if planned.run is None:
-        return NOT_REACHED if fleet.instances else 0, silent
+        return NOT_REACHED if instances else 0, silent
     outcome = carry.finish(context, planned.run, display)
     for attempt in outcome.about_instances:
         silent[attempt.instance_id] = attempt.message or attempt.state

@@ -1,5 +1,6 @@
 """Modules and their versions: list, show, create, change, delete."""
 
+from collections import Counter
 from typing import Any
 
 import click
@@ -139,7 +140,7 @@ def versions(context: Context, *, module: str, view: output.View) -> None:
     """List the versions of a module's contents, the first one first, and how many instances hold each."""
     tables = context.store.snapshot()
     one = lookup.module(tables, module, actor=context.actor)
-    held = module_versions.held(tables, one)
+    held = Counter(row.held for row in module_rules.holders(tables, one))
     rows = [
         (
             version.number,
@@ -148,7 +149,7 @@ def versions(context: Context, *, module: str, view: output.View) -> None:
             version.author,
             clock.seconds(version.created_at),
             version is one.current,
-            held.get(version.number, 0),
+            held[version.number],
             shapes.source(version.source),
             version.sha256,
             (version.source.revision if version.source else "") or None,

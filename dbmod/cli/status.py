@@ -13,6 +13,7 @@ from dbmod.context import Context
 from dbmod.fleet_status import By, Group, Matrix, Pair
 from dbmod.operations import Selection
 from dbmod.records import Cluster, Instance, Module, Row
+from dbmod.store.interface import Tables
 
 ON_INSTANCES = ("Module", "Instance", "Cluster", "Datastore", "Version", "Region", "Standing")
 ON_INSTANCES_FURTHER = ("Held", "Message", "Observed", "Module ID", "Instance ID")
@@ -67,14 +68,22 @@ def status(
         )
 
 
+def chosen(
+    context: Context, tables: Tables, selection: Selection, references: Sequence[str]
+) -> tuple[list[Instance], list[Module]]:
+    """Give the instances and the modules that a command is about. Raises BadInput for what is not there."""
+    instances = operations.select(tables, selection, actor=context.actor)
+    modules = holding.seen(context, tables)
+    if not references:
+        return instances, modules
+    named = {lookup.module(tables, one, actor=context.actor, deleted=True).id for one in references}
+    return instances, [one for one in modules if one.id in named]
+
+
 def read(context: Context, selection: Selection, references: Sequence[str]) -> Fleet:
     """Read the chosen part of the ledger's last state, each table once."""
     tables = context.store.snapshot()
-    instances = operations.select(tables, selection, actor=context.actor)
-    modules = holding.seen(context, tables)
-    if references:
-        named = {lookup.module(tables, one, actor=context.actor, deleted=True).id for one in references}
-        modules = [one for one in modules if one.id in named]
+    instances, modules = chosen(context, tables, selection, references)
     rows = [row for module in modules for row in tables.find(Row, module_id=module.id, removed_at=None)]
     pairs = fleet_status.pairs(instances, modules, rows)
     there = {pair.module.id for pair in pairs}

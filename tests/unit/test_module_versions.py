@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from dbmod import errors, module_versions, operations, registry
+from dbmod import errors, lookup, module_rules, module_versions, operations, registry
 from dbmod.context import Context
 from dbmod.operations import Selection
 from dbmod.records import Attempt, Module
@@ -25,12 +25,12 @@ def module(here: Context) -> Module:
 
 def test_a_version_is_named_by_its_number_or_the_beginning_of_its_md5(module: Module) -> None:
     first, second = module.versions
-    assert module_versions.named(module, "2") == second
-    assert module_versions.named(module, first.md5) == first
-    assert module_versions.named(module, first.md5[:6].upper()) == first
+    assert lookup.version(module, "2") == second
+    assert lookup.version(module, first.md5) == first
+    assert lookup.version(module, first.md5[:6].upper()) == first
     for text in ("3", "0", first.md5[:5], "latest", ""):
         with pytest.raises(errors.NotFound, match="has no version"):
-            module_versions.named(module, text)
+            lookup.version(module, text)
 
 
 def test_difference_is_of_the_last_two_unless_said(here: Context, module: Module) -> None:
@@ -72,7 +72,7 @@ def test_an_earlier_version_can_be_applied_to_instances(here: Context, module: M
     assert planned.run
     attempts = here.store.snapshot().find(Attempt, run_id=planned.run.id)
     assert {(one.number, one.sha256) for one in attempts} == {(1, module.versions[0].sha256)}
-    assert module_versions.held(here.store.snapshot(), module) == {2: 1}
+    assert [row.held for row in module_rules.holders(here.store.snapshot(), module)] == [2]
     with pytest.raises(errors.BadInput, match="goes with one module"):
         operations.plan_apply(here, Selection(all=True), ["mymod", "other"], version="1")
     with pytest.raises(errors.NotFound, match="has no version '7'"):
