@@ -4,8 +4,7 @@ The `dbmod` command and the playbooks' own plan task call the same functions.
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +13,14 @@ import msgspec
 from dbmod import errors, ledger, lookup, module_types, names, planning, providers
 from dbmod.config import Settings
 from dbmod.context import Context
-from dbmod.identity import Actor
 from dbmod.planning import Work
 from dbmod.records import Instance, Module, Row, Run
+from dbmod.selection import Selection, select
 from dbmod.store.interface import Tables
 
 DEFAULT_BATCH_SIZE = 50
 DEFAULT_DELAY_SECONDS = 2.0
 PREFIX_LIMIT_BYTES = 100  # a file's name has 255, the rest of it takes at most 150
-
-
-class Selection(msgspec.Struct, frozen=True, kw_only=True):
-    """Which instances: one by name or id, or several by the other fields together."""
-
-    instance: str = ""
-    cluster: str = ""
-    datastore: str = ""
-    limit: str = ""  # names with * and ?, several by comma, `!` in front leaves out
-    groups: dict[str, frozenset[str]] = {}  # words of limit that name groups of users' inventories → instance ids
-    all: bool = False
-    hosts: tuple[str, ...] | None = None  # ids that the launcher allows (Ansible's --limit); None: all
-
-    @property
-    def is_one(self) -> bool:
-        return bool(self.instance)
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True):
@@ -227,44 +210,6 @@ def plan_reapply(
             module_id=module.id,
             options={"check": check, "md5": md5, "include_clustered": include_clustered, "force": force},
         )
-
-
-def select(tables: Tables, selection: Selection, *, actor: Actor) -> list[Instance]:
-    """Give the instances that a selection names, by name."""
-    if selection.is_one:
-        one = lookup.instance(tables, selection.instance, actor=actor)
-        if selection.hosts is not None and one.id not in selection.hosts:
-            raise errors.BadInput(f"Instance '{one.name}' is not among the hosts of this play.")
-        return [one]
-    if not (selection.cluster or selection.datastore or selection.limit or selection.all):
-        raise errors.BadInput(
-            "No instance was named.", next_step="name one, or use --cluster, --datastore, --limit or --all"
-        )
-    cluster_id = lookup.cluster(tables, selection.cluster, actor=actor).id if selection.cluster else None
-    chosen = [
-        instance
-        for instance in lookup.living_instances(tables, actor=actor)
-        if (cluster_id is None or instance.cluster_id == cluster_id)
-        and (not selection.datastore or instance.datastore == selection.datastore)
-        and (not selection.limit or matches(instance, selection.limit, groups=selection.groups))
-        and (selection.hosts is None or instance.id in selection.hosts)
-    ]
-    return sorted(chosen, key=lambda instance: (instance.name, instance.id))
-
-
-def matches(instance: Instance, pattern: str, *, groups: Mapping[str, Collection[str]] | None = None) -> bool:
-    """Tell whether a name, an id or a group matches a pattern like `db-*,!db-7`.
-
-    groups  see Selection.groups
-    """
-    parts = [part.strip() for part in pattern.split(",") if part.strip()]
-    wanted = [part for part in parts if not part.startswith("!")] or ["*"]
-    unwanted = [part[1:] for part in parts if part.startswith("!")]
-
-    def fits(one: str) -> bool:
-        return fnmatchcase(instance.name, one) or instance.id == one or instance.id in (groups or {}).get(one, ())
-
-    return any(fits(one) for one in wanted) and not any(fits(one) for one in unwanted)
 
 
 def needs_of(modules: Sequence[Module], settings: Settings) -> dict[str, planning.Needs]:

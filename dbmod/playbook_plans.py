@@ -9,7 +9,8 @@ import msgspec
 from dbmod import adoption, awx, building, errors, fleet, lookup, operations, paths
 from dbmod.building import Member
 from dbmod.context import Context
-from dbmod.operations import Pace, Planned, Selection, Skipped
+from dbmod.operations import Pace, Planned, Skipped
+from dbmod.selection import Selection
 from dbmod.store.rehearsal import Rehearsal
 
 Given = Mapping[str, Any]

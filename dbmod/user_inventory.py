@@ -8,8 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from dbmod import errors, lookup, names, operations, paths
+from dbmod import errors, lookup, names, paths
 from dbmod.context import Context
+from dbmod.selection import Selection, matches
 
 PATIENCE_SECONDS = 300  # an inventory plugin may ask a cloud
 STRICT = {
@@ -52,9 +53,7 @@ def hosts(inventory: Path, pattern: str, *, arguments: Sequence[str] = ()) -> li
     return [line.strip() for line in answer.stdout.splitlines()[1:] if line.strip()]
 
 
-def with_groups(
-    context: Context, selection: operations.Selection, hosts: Callable[[Path, str], Sequence[str]]
-) -> operations.Selection:
+def with_groups(context: Context, selection: Selection, hosts: Callable[[Path, str], Sequence[str]]) -> Selection:
     """Resolve the words of a limit that name no instance as groups of the inventories that hosts were adopted from.
 
     hosts   asks an inventory which hosts a group has
@@ -62,9 +61,7 @@ def with_groups(
     words = {part.strip().removeprefix("!") for part in selection.limit.split(",")}
     living = lookup.living_instances(context.store.snapshot(), actor=context.actor)
     adopted = [one for one in living if paths.is_path(str(one.provider_facts.get("inventory") or ""))]
-    unknown = {
-        word for word in words if names.is_plain(word) and not any(operations.matches(one, word) for one in living)
-    }
+    unknown = {word for word in words if names.is_plain(word) and not any(matches(one, word) for one in living)}
     groups: dict[str, frozenset[str]] = {}
     for inventory in sorted({str(one.provider_facts["inventory"]) for one in adopted}) if unknown else []:
         for word in sorted(unknown):

@@ -11,8 +11,8 @@ from dbmod.cli import ask, carry, complete, options, output
 from dbmod.cli.carry import Outcome
 from dbmod.cli.options import Display
 from dbmod.context import Context
-from dbmod.operations import Selection
 from dbmod.records import Attempt, Instance, Run
+from dbmod.selection import Selection
 
 ADOPTED = ("Name", "Address", "Datastore", "Version", "Port", "Restart Command", "Status", "Message")
 

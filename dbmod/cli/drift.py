@@ -12,8 +12,8 @@ from dbmod.cli import carry, complete, options, output, status
 from dbmod.cli.options import Display
 from dbmod.context import Context
 from dbmod.fleet_status import Pair
-from dbmod.operations import Selection
 from dbmod.records import Instance
+from dbmod.selection import Selection
 
 DRIFTED = ("Module", "Instance", "Standing", "Message")
 DRIFTED_FURTHER = ("Held", "Observed", "Module ID", "Instance ID")

@@ -7,10 +7,11 @@ from typing import Any, Concatenate, ParamSpec
 import click
 import msgspec
 
-from dbmod import config, errors, identity, ledger, logins, operations, store
+from dbmod import config, errors, identity, ledger, logins, store
 from dbmod.cli import complete, group, output
 from dbmod.context import Context
-from dbmod.operations import DEFAULT_BATCH_SIZE, DEFAULT_DELAY_SECONDS, Pace, Selection
+from dbmod.operations import DEFAULT_BATCH_SIZE, DEFAULT_DELAY_SECONDS, Pace
+from dbmod.selection import Selection, select
 
 P = ParamSpec("P")
 Command = Callable[P, int | None]
@@ -316,7 +317,7 @@ def resolved(context: Context, selection: Selection, display: Display) -> Select
 
 def _refuse_no_match(context: Context, selection: Selection) -> None:
     """Refuse a selection that names nothing: a slip of the pen must not look like work done. An empty fleet may be."""
-    if not selection.all and not operations.select(context.store.snapshot(), selection, actor=context.actor):
+    if not selection.all and not select(context.store.snapshot(), selection, actor=context.actor):
         raise errors.BadInput("No instance matches the selection.", next_step="dbmod list --include_clustered")
 
 

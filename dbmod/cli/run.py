@@ -11,8 +11,8 @@ from dbmod.cli import carry, complete, options, output
 from dbmod.cli.carry import Outcome
 from dbmod.cli.options import Display
 from dbmod.context import Context
-from dbmod.operations import Selection
 from dbmod.records import Attempt, Cluster, Instance, Module, Row, Run
+from dbmod.selection import Selection
 from dbmod.store.interface import Tables
 
 LISTED = ("ID", "Verb", "What", "State", "Batch", "Actor", "Reason", "Created", "Ended")

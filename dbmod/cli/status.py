@@ -6,13 +6,13 @@ from typing import Any
 import click
 import msgspec
 
-from dbmod import clock, fleet_status, lookup, operations
+from dbmod import clock, fleet_status, lookup
 from dbmod.cli import complete, holding, layout, options, output
 from dbmod.cli.options import Display
 from dbmod.context import Context
 from dbmod.fleet_status import By, Group, Matrix, Pair
-from dbmod.operations import Selection
 from dbmod.records import Cluster, Instance, Module, Row
+from dbmod.selection import Selection, select
 from dbmod.store.interface import Tables
 
 ON_INSTANCES = ("Module", "Instance", "Cluster", "Datastore", "Version", "Region", "Standing")
@@ -72,7 +72,7 @@ def chosen(
     context: Context, tables: Tables, selection: Selection, references: Sequence[str]
 ) -> tuple[list[Instance], list[Module]]:
     """Give the instances and the modules that a command is about. Raises BadInput for what is not there."""
-    instances = operations.select(tables, selection, actor=context.actor)
+    instances = select(tables, selection, actor=context.actor)
     modules = holding.seen(context, tables)
     if not references:
         return instances, modules

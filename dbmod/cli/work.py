@@ -9,8 +9,9 @@ from dbmod.cli import carry, complete, options, output, trial
 from dbmod.cli.carry import Outcome
 from dbmod.cli.options import Display
 from dbmod.context import Context
-from dbmod.operations import Pace, Planned, Selection
+from dbmod.operations import Pace, Planned
 from dbmod.records import Attempt, Row
+from dbmod.selection import Selection
 
 QUERIED = ("Instance", "Name", "Type", "Datastore", "Version", "Status", "Message", "Created", "Updated", "Standing")
 COLUMNS = tuple(dict.fromkeys((*carry.ON_HOSTS, *trial.TRIED)))  # of a command, and of its --check

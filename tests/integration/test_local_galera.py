@@ -11,8 +11,9 @@ import pymysql
 import pytest
 
 from dbmod import building, datastores, errors, fleet, operations, passwords, providers, registry
-from dbmod.operations import Pace, Selection
+from dbmod.operations import Pace
 from dbmod.records import Instance, Row, Run
+from dbmod.selection import Selection
 from tests import builders, local_fleet
 from tests.figures import figure
 from tests.local_fleet import LocalFleet

@@ -15,14 +15,13 @@ from dbmod import (
     fleet,
     inventory,
     ledger,
-    operations,
     run_directory,
     user_inventory,
 )
 from dbmod.adoption import Request
 from dbmod.context import Context
-from dbmod.operations import Selection
 from dbmod.records import Attempt, Cluster, Instance, Row, Run
+from dbmod.selection import Selection, select
 from dbmod.survey import Told
 from tests import builders
 
@@ -271,7 +270,7 @@ def test_words_of_a_limit_that_name_no_instance_are_groups(here: Context, put: P
 
     def chosen(limit: str) -> list[str]:
         selection = user_inventory.with_groups(here, Selection(limit=limit), hosts)
-        return [one.name for one in operations.select(here.store.snapshot(), selection, actor=here.actor)]
+        return [one.name for one in select(here.store.snapshot(), selection, actor=here.actor)]
 
     assert chosen("shop,!old") == ["db-1"]
     assert chosen("shop,local-1,!db-1") == ["db-2", "local-1"]

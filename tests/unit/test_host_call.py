@@ -12,8 +12,8 @@ import pytest
 from dbmod import doors, host_call, ledger, operations, processes, registry, transport
 from dbmod.context import Context
 from dbmod.evidence import Outcome
-from dbmod.operations import Selection
 from dbmod.records import Attempt, Instance, Module, Row, Run
+from dbmod.selection import Selection
 from tests import builders, hosts
 from tests.builders import REPLACE
 

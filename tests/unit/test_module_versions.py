@@ -6,8 +6,8 @@ import pytest
 
 from dbmod import errors, lookup, module_rules, module_versions, operations, registry
 from dbmod.context import Context
-from dbmod.operations import Selection
 from dbmod.records import Attempt, Module
+from dbmod.selection import Selection
 from tests import builders
 from tests.builders import TENANT, as_actor
 

@@ -10,8 +10,9 @@ import pytest
 
 from dbmod import errors, ledger, module_types, operations
 from dbmod.context import Context
-from dbmod.operations import Pace, Planned, Selection
+from dbmod.operations import Pace, Planned
 from dbmod.records import Attempt, Instance, Module, Row, Run
+from dbmod.selection import Selection, select
 from tests import builders, hosts
 from tests.builders import REPLACE, STRANGER, TENANT, as_actor
 
@@ -166,23 +167,23 @@ def test_check_is_kept_in_the_run(fleet: Fleet) -> None:
     ids=str,
 )
 def test_selections(fleet: Fleet, selection: dict[str, Any], expected: str) -> None:
-    found = operations.select(fleet.here.store.snapshot(), Selection(**selection), actor=fleet.here.actor)
+    found = select(fleet.here.store.snapshot(), Selection(**selection), actor=fleet.here.actor)
     assert " ".join(instance.name for instance in found) == expected
 
 
 def test_a_selection_by_id_and_only_among_the_hosts_of_the_play(fleet: Fleet) -> None:
     tables, db_1 = fleet.here.store.snapshot(), fleet.instances["db-1"]
     for selection in (Selection(limit=db_1.id), Selection(instance=db_1.id), Selection(all=True, hosts=(db_1.id,))):
-        assert operations.select(tables, selection, actor=fleet.here.actor) == [db_1]
-    said = refused(operations.select, tables, Selection(instance="db-1", hosts=()), actor=fleet.here.actor)
+        assert select(tables, selection, actor=fleet.here.actor) == [db_1]
+    said = refused(select, tables, Selection(instance="db-1", hosts=()), actor=fleet.here.actor)
     assert said == "Instance 'db-1' is not among the hosts of this play."
 
 
 def test_a_tenant_selects_among_its_own(fleet: Fleet, put: Put) -> None:
     put(builders.instance("theirs", tenant="other"))
     tables = fleet.here.store.snapshot()
-    assert [one.name for one in operations.select(tables, EVERY, actor=STRANGER)] == ["theirs"]
-    assert "theirs" not in [one.name for one in operations.select(tables, EVERY, actor=TENANT)]
+    assert [one.name for one in select(tables, EVERY, actor=STRANGER)] == ["theirs"]
+    assert "theirs" not in [one.name for one in select(tables, EVERY, actor=TENANT)]
 
 
 # Remove

@@ -9,8 +9,8 @@ import pytest
 
 from dbmod import errors, ledger, operations, planning, processes, run_directory, runner
 from dbmod.context import Context
-from dbmod.operations import Selection
 from dbmod.records import Attempt, Instance, Run
+from dbmod.selection import Selection
 from tests import builders
 
 Put = Callable[..., None]
