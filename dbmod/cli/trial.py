@@ -66,7 +66,7 @@ def _show_differences(context: Context, outcome: Outcome) -> None:
     for module_id, before, after in dict.fromkeys(_steps(outcome.about_modules)):
         try:
             lines = module_versions.difference(context, module_id, str(before), str(after))
-        except errors.Refused as refusal:  # secret contents
+        except errors.BadInput as refusal:  # secret contents, or a version that an older ledger does not know
             lines = [f"{outcome.modules[module_id].name}: {refusal.what}"]
         for line in lines:
             output.note(line)
