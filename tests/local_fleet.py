@@ -15,8 +15,8 @@ import msgspec
 from dbmod import building, config, identity, inventory, local_servers, operations, paths, providers, runner, store
 from dbmod.context import Context
 from dbmod.records import Attempt, Instance, Run
+from tests import ports
 
-PORTS_EACH = 20
 STOPPER = local_servers.Server(
     title="a test's server",
     programs=("redis-server", "valkey-server", "mariadbd", "mysqld", "postgres"),
@@ -47,11 +47,10 @@ class LocalFleet:
     """A home with its servers; every command is carried out by its real playbook."""
 
     def __init__(self, directory: Path) -> None:
-        low = 15100 + os.getpid() % 200 * PORTS_EACH  # test processes side by side get ports of their own
         self.settings = config.Settings(
             home=str(directory / "home"),
             local_directory=str(directory / "servers"),
-            local_ports=f"{low}-{low + PORTS_EACH - 1}",
+            local_ports=ports.own(),
         )
         self.context = Context(
             store=store.open(self.settings), settings=self.settings, actor=identity.current(self.settings)

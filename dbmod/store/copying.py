@@ -13,6 +13,7 @@ from dbmod.store.kinds import KINDS
 
 CONFIGURED = "configured"  # the ledger that the settings name
 HOLDER = "ledger-copy"
+HELP = "dbmod ledger-copy --help"
 
 
 class Copied(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,8 +31,10 @@ def settings_of(settings: Settings, place: str) -> Settings:
     """Give the settings of a ledger that is named on a command line.
 
     place   `configured`, postgresql://…, the path of a file that holds that, or of a home
-    Raises  BadInput for a password, which everybody on this machine could read there
+    Raises  BadInput for a blank, and for a password, which everybody on this machine could read there
     """
+    if not place.strip():
+        raise errors.BadInput("a ledger to copy from and one to copy to have to be named", next_step=HELP)
     if place == CONFIGURED:
         return settings
     if place.startswith(config.LEDGER_SCHEMES):
@@ -53,10 +56,12 @@ def copy(source: Store, target: Store) -> Copied:
     """Copy everything and compare both. Writers of both wait meanwhile.
 
     Contents are decrypted with the key of the one and encrypted with that of the other.
-    Raises  Refused where the target holds anything or a run goes on in the source; LedgerError
+    Raises  Refused where the target holds anything, the source nothing, or a run goes on in it; LedgerError
     """
     if source.place == target.place:
         raise errors.Refused(f"both are the same ledger: {source.place}", next_step="name two")
+    if not source.snapshot().serial:  # before the lock, which would make its directory
+        raise errors.Refused(f"there is no ledger in {source.place}", next_step=HELP)
     with source.transaction(holder=HOLDER) as old:
         _refuse_open_runs(old)
         with target.transaction(holder=HOLDER) as new:

@@ -18,7 +18,7 @@ import msgspec
 from dbmod import config, identity, paths, registry, store
 from dbmod.context import Context
 from dbmod.records import Attempt, Instance, Module, Record, Run
-from tests import builders
+from tests import builders, ports
 from tests.beds.hosts import Host
 from tests.faults import checker, failpoints
 
@@ -90,7 +90,7 @@ class Site:
         self.environment = known | {
             "DBMOD_HOME": str(self.home),
             "DBMOD_LOCAL_DIRECTORY": str(directory / "local"),
-            "DBMOD_LOCAL_PORTS": "18500-18599",
+            "DBMOD_LOCAL_PORTS": ports.own(),
             "DBMOD_TYPE_DIRECTORIES": json.dumps([str(self.types)]),
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(paths.PACKAGE.parent),

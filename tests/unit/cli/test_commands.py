@@ -225,6 +225,13 @@ def test_ledger_copy_moves_a_ledger_to_another_home(
     assert typed("ledger-check", "-f", "value", "-c", "contents", "-c", "damaged")[1].split() == ["1", "0"]
 
 
+def test_ledger_copy_of_nothing_is_refused_and_makes_nothing(typed: Typed, tmp_path: Path) -> None:
+    for source, target in ((" ", "configured"), ("configured", ""), (str(tmp_path / "no"), "configured")):
+        code, _, err = typed("ledger-copy", source, target)
+        assert (code, "next" in err) == (2, True)
+    assert not (tmp_path / "no").exists()
+
+
 def test_what_is_done_to_files_is_refused_for_postgresql(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DBMOD_LEDGER", "postgresql://dbmod:CANARY@127.0.0.1:1/dbmod")
     for words in (("ledger-restore", "b.tar"), ("ledger-check", "--repair", "--yes")):
