@@ -13,15 +13,15 @@ from tests.beds.hosts import Host, Hosts
 from tests.end_to_end.sites import HOST_HOME, Site
 
 pytestmark = pytest.mark.root
-COUNT = 50
-DEAD = (3, 14, 15, 26, 49)
 BATCH_SIZE = 10
+FLEETS = [(12, (3, 11)), pytest.param(50, (3, 14, 15, 26, 49), marks=pytest.mark.nightly)]  # hosts, the dead of them
 
 
-def test_fifty_hosts_behind_a_bastion_are_adopted_and_five_dead_ones_stop_nobody(
-    ssh_hosts: Hosts, site: Site, figure: Callable[[str, str], None]
+@pytest.mark.parametrize(("count", "broken"), FLEETS)
+def test_hosts_behind_a_bastion_are_adopted_and_dead_ones_stop_nobody(
+    ssh_hosts: Hosts, site: Site, figure: Callable[[str, str], None], count: int, broken: tuple[int, ...]
 ) -> None:
-    bastion, hosts = ssh_hosts.take_behind_bastion(COUNT)
+    bastion, hosts = ssh_hosts.take_behind_bastion(count)
     bastion.run("sh", "-c", "echo 'MaxStartups 200:30:300' > /etc/ssh/sshd_config.d/many.conf && systemctl reload ssh")
     with ThreadPoolExecutor(8) as at_once:
         list(at_once.map(lambda host: host.run("systemctl", "start", "redis-server"), hosts))
@@ -35,12 +35,12 @@ def test_fifty_hosts_behind_a_bastion_are_adopted_and_five_dead_ones_stop_nobody
     adopting = timed(site, "adopt", "--inventory", str(inventory), "--group", "hosts", "--datastore", "redis")
     for one in site.find(Instance, deleted_at=None):
         site.homes[one.id] = by_name(hosts, one.name).root / HOST_HOME
-    assert [len(set(one.host_keys)) for one in site.find(Instance, deleted_at=None)] == [2] * COUNT
+    assert [len(set(one.host_keys)) for one in site.find(Instance, deleted_at=None)] == [2] * count
     applying = timed(site, "module-apply", "--all", "--module", "mymod")
-    assert Counter(site.states(site.last_run()).values()) == {"ok": COUNT}
+    assert Counter(site.states(site.last_run()).values()) == {"ok": count}
 
     site.update_module("mymod", b"message=Module.V2\n")
-    dead = [hosts[number] for number in DEAD]
+    dead = [hosts[number] for number in broken]
     for host in dead:
         host.freeze()
     try:
@@ -50,15 +50,15 @@ def test_fifty_hosts_behind_a_bastion_are_adopted_and_five_dead_ones_stop_nobody
             host.thaw()
     states = site.states(site.last_run())
     assert {name for name, state in states.items() if state == "unreachable"} == {host.name for host in dead}
-    assert Counter(states.values()) == {"ok": COUNT - len(dead), "unreachable": len(dead)}
+    assert Counter(states.values()) == {"ok": count - len(dead), "unreachable": len(dead)}
     rows = {row.instance_id: row.held for row in site.find(Row)}
     names = {one.id: one.name for one in site.find(Instance)}
     assert {names[key] for key, held in rows.items() if held == 1} == {host.name for host in dead}
-    assert Counter(rows.values()) == {2: COUNT - len(dead), 1: len(dead)}
+    assert Counter(rows.values()) == {2: count - len(dead), 1: len(dead)}
     figure(
         "FIFTY",
-        f"{COUNT} hosts behind a bastion: adopt {adopting:.1f} s, module-apply --all {applying:.1f} s; module-reapply "
-        f"--batch_size {BATCH_SIZE} with {len(dead)} dead {reapplying:.1f} s: {COUNT - len(dead)} ok, {len(dead)} "
+        f"{count} hosts behind a bastion: adopt {adopting:.1f} s, module-apply --all {applying:.1f} s; module-reapply "
+        f"--batch_size {BATCH_SIZE} with {len(dead)} dead {reapplying:.1f} s: {count - len(dead)} ok, {len(dead)} "
         "unreachable",
     )
 

@@ -15,6 +15,7 @@ pid-file=/run/mysqld/3307.pid
 """
 
 
+@pytest.mark.nightly
 def test_mariadb_twice_and_postgresql_on_one_host_never_meet(ssh_hosts: Hosts, site: Site) -> None:
     [host] = ssh_hosts.take(1)
     start_servers(host)

@@ -79,8 +79,8 @@ def states_after(point: str, victim: str) -> set[str]:
 
 # What is killed at a random moment: name → command line, seconds it takes at most, trials.
 MOMENTS = {
-    "module-apply": (("module-apply", "--all", "--module", "mymod"), 1.6, 10),
-    "module-reapply": (("module-reapply", "mymod", "--batch_size", "1", "--delay", "0"), 2.0, 6),
+    "module-apply": (("module-apply", "--all", "--module", "mymod"), 1.6, 6),
+    "module-reapply": (("module-reapply", "mymod", "--batch_size", "1", "--delay", "0"), 2.0, 4),
 }
 
 
@@ -114,7 +114,7 @@ def test_kill_of_the_command_at_random_moments_loses_nothing(
 
 @pytest.mark.root
 def test_kill_while_creating_leaves_an_instance_that_can_be_deleted(site: Site) -> None:
-    chance, trials = random.Random(SEED), 4
+    chance, trials = random.Random(SEED), 3
     for trial in range(trials):
         command = site.start("create", f"redis-{trial}", "15", "--size", "1")
         time.sleep(chance.uniform(0.2, 2.0))

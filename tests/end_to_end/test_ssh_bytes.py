@@ -56,6 +56,7 @@ def test_bytes_arrive_as_they_are_and_come_back(machines: list[Host], site: Site
     figures.figure("R10", f"{text}; applied again by ansible-playbook: changed=0")
 
 
+@pytest.mark.nightly
 def test_the_largest_contents_keep_the_controller_small(machines: list[Host], site: Site) -> None:
     site.environment |= {"DBMOD_CONTENTS_LIMIT_BYTES": str(LARGE_MIB * MIB)}
     instances = site.add_machines(machines)

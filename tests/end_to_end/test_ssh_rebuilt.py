@@ -75,6 +75,7 @@ def test_a_rebuilt_server_reads_missing_and_reapply_repairs_it(machines: list[Ho
     figures.figure("R25", "a rebuilt server: key refused, then missing, 1 of 3 reapplied, current again")
 
 
+@pytest.mark.nightly
 def test_hosts_with_each_python_do_all_verbs(machines: list[Host], site: Site) -> None:
     """The host's own python3, then each other that this machine has in its place: 3.6 among them where it is here."""
     [machine] = machines[3:]

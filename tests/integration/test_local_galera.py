@@ -11,7 +11,7 @@ import pymysql
 import pytest
 
 from dbmod import building, datastores, errors, fleet, operations, passwords, providers, registry
-from dbmod.operations import Pace
+from dbmod.paces import Pace
 from dbmod.records import Instance, Row, Run
 from dbmod.selection import Selection
 from tests import builders, local_fleet
@@ -45,7 +45,7 @@ class Writer:
 
     def _write(self) -> None:
         number, turn, connection, last = 0, 0, None, time.monotonic()
-        while not self._is_over.wait(0.005):
+        while not self._is_over.wait(0.02):
             number += 1
             try:
                 if connection is None:

@@ -191,6 +191,7 @@ def test_server_that_will_not_start_shows_its_log_and_can_be_deleted(empty: Loca
     assert not local_fleet.place(post).directory.exists()
 
 
+@pytest.mark.nightly
 def test_deep_directory_gets_a_short_socket_and_delete_leaves_nothing(empty: LocalFleet) -> None:
     deep = Path(empty.settings.local_directory) / "a-name-of-forty-characters-and-a-few-more" / "and-'one'-more"
     deep.mkdir(parents=True)
@@ -209,6 +210,7 @@ def test_deep_directory_gets_a_short_socket_and_delete_leaves_nothing(empty: Loc
     assert local_fleet.pids(post) == []
 
 
+@pytest.mark.nightly
 @pytest.mark.root
 def test_an_ordinary_user_runs_it_as_himself(empty: LocalFleet, tmp_path: Path) -> None:
     """Root becomes `nobody`; the one capability lets it read this checkout and its Python, wherever they lie."""

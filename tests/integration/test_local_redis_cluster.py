@@ -88,6 +88,7 @@ def test_one_failed_member_forms_no_cluster_and_all_can_be_deleted(empty: LocalF
     assert not any(directory.exists() for directory in directories)
 
 
+@pytest.mark.nightly
 def test_shrink_that_cannot_move_the_slots_removes_nobody(empty: LocalFleet) -> None:
     assert empty.carry_out(_create(empty, 4)).state == "done"
     _write_keys(empty)

@@ -17,6 +17,7 @@ def fleet(cloud: Cloud, tmp_path: Path) -> OpenstackFleet:
     return OpenstackFleet(cloud, tmp_path / "home")
 
 
+@pytest.mark.nightly
 def test_machine_that_is_never_reached_is_kept_and_found_by_an_audit_once_forgotten(
     fleet: OpenstackFleet, cloud: Cloud, figure: Callable[[str, str], None]
 ) -> None:

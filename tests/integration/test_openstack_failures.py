@@ -98,6 +98,7 @@ def test_quota_of_servers_is_the_cloud_s_own_reason(
     )
 
 
+@pytest.mark.nightly
 def test_members_of_one_run_each_tell_their_own_reason(
     fleet: OpenstackFleet, cloud: Cloud, figure: Callable[[str, str], None]
 ) -> None:
@@ -125,6 +126,7 @@ def test_members_of_one_run_each_tell_their_own_reason(
     assert fleet.mine() == {}
 
 
+@pytest.mark.nightly
 def test_floating_address_is_the_one_that_is_told_and_goes_with_its_instance(
     fleet: OpenstackFleet, cloud: Cloud
 ) -> None:

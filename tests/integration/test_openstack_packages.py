@@ -32,6 +32,7 @@ def fleet(cloud: Cloud, tmp_path: Path) -> Iterator[OpenstackFleet]:
     api.delete_image(bare.id, wait=True)
 
 
+@pytest.mark.nightly
 def test_packages_that_cannot_be_installed_are_named(
     fleet: OpenstackFleet, bed: Bed, figure: Callable[[str, str], None]
 ) -> None:
@@ -48,6 +49,7 @@ def test_packages_that_cannot_be_installed_are_named(
     assert fleet.mine() == {}
 
 
+@pytest.mark.nightly
 def test_postgresql_is_installed_on_a_bare_image(fleet: OpenstackFleet, figure: Callable[[str, str], None]) -> None:
     made = fleet.done(
         *("create", "post", "15", "--datastore", "postgresql", "--datastore_version", "15"),
