@@ -16,6 +16,7 @@ from dbmod import (
     module_sync,
     paths,
     playbook_plans,
+    rollouts,
     run_directory,
     variables,
     vault_files,
@@ -94,6 +95,8 @@ def take_over(here: Context, run_id: str, *, check: bool) -> doors.Answer:
     run = ledger.open_run(here.store.snapshot(), run_id)
     if check and not run.options.get("check"):
         raise errors.Refused(f"The run {run_id} is planned to be done, not to be tried.", next_step="leave --check out")
+    if run.state == "paused":
+        rollouts.plan_resume(here, run.id)  # refused where it may not go on
     return doors.start(here, run_id) | {"told": [], "added": []}
 
 

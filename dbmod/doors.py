@@ -21,9 +21,13 @@ from dbmod import (
     ledger,
     planning,
     processes,
+    rollouts,
     ssh_trouble,
     store,
     transport,
+)
+from dbmod import (
+    gate as gate_rules,
 )
 from dbmod.context import Context
 from dbmod.evidence import Outcome
@@ -43,6 +47,9 @@ HOST_VARIABLES = (
     "dbmod_directory",
     "dbmod_port",
 )
+AROUND = {"gate": False, "before_host": "", "after_host": ""}  # options of a run: what is done around each host
+HOST_LISTS: tuple[str, ...] = ("hosts", "module_hosts", "watched_hosts", "way_back_hosts", "put_back_hosts")
+HOST_LISTS += ("members", "new_hosts", "leaving_hosts")
 Answer = dict[str, Any]
 
 
@@ -72,33 +79,55 @@ def start(here: Context, run_id: str) -> Answer:
     return {"plan": plan_of(here.store.snapshot(), run)}
 
 
+def way_back(here: Context, run_id: str) -> Answer:
+    """Plan and take over the run that puts back what a run changed, where too much failed and that was asked for.
+
+    Returns  {"plan": …} of that run; of nothing where there is none
+    """
+    tables = here.store.snapshot()
+    run = tables.get(Run, run_id)
+    if run is None or not rollouts.rolls_back(run) or not gate_rules.is_spent(run, tables.find(Attempt, run_id=run_id)):
+        return nothing()
+    planned = rollouts.plan_rollback(here, run_id)
+    return start(here, planned.run.id) if planned.run else nothing()
+
+
 def nothing() -> Answer:
     """Give the plan of a play that has nothing to do: no hosts for the plays below."""
-    lists = dict.fromkeys(("hosts", "module_hosts", "members", "new_hosts", "leaving_hosts"), ())
-    plan = {"run": "", "verb": "", "cluster": "", "batch_sizes": [1], "at_once": 0, "delay": 0}
-    return {"plan": plan | {name: list(value) for name, value in lists.items()}, "msg": "Nothing to do."}
+    plan = {"run": "", "verb": "", "cluster": "", "batch_sizes": [1], "at_once": 0, "delay": 0, **AROUND}
+    return {"plan": plan | {name: [] for name in HOST_LISTS}, "msg": "Nothing to do."}
 
 
 def plan_of(tables: Tables, run: Run) -> dict[str, Any]:
     """Write a run as the variables that the playbooks take their hosts and batches from.
 
     hosts         inventory names, in order; for create and the like those whose instances the run claims
-    batch_sizes   of the module plays
+    batch_sizes   of the module plays; of a run that was paused, what is left
+    rolls_back    what it changed is put back when too much fails
+    is_watched    each host is looked at (gate) before and after, or has tasks of the user's around it (before_host …)
     at_once       hosts served at the same time where contents are large; 0: as many as Ansible's forks
     module_hosts  those that get or lose modules
     members       of the run's cluster, all living ones in order; new_hosts and leaving_hosts are among them
     """
-    attempts = sorted(tables.find(Attempt, run_id=run.id), key=lambda attempt: attempt.position)
+    planned = tables.find(Attempt, run_id=run.id, state="planned")
+    attempts = sorted(planned, key=lambda attempt: attempt.position)
+    sizes = Counter(batch for batch, _ in {(one.batch, one.instance_id) for one in attempts if one.batch > 0})
     host_names = inventory.host_names(tables.find(Instance, deleted_at=None))
     claimed = _unique(host_names[one.instance_id] for one in attempts if one.batch == 0)
     touched = _unique(host_names[one.instance_id] for one in attempts if one.batch > 0)
     members = fleet.members_of(tables, run.cluster_id) if run.cluster_id else []
+    around = {name: run.options.get(name, value) for name, value in AROUND.items()}
+    is_watched, is_back = any(around.values()) and not run.options.get("check"), run.verb == "rollback"
     return {
         "run": run.id,
         "verb": run.verb,
         "hosts": claimed or touched,
-        "module_hosts": touched,
-        "batch_sizes": list(run.batch_sizes) or [1],
+        "module_hosts": touched if not (is_watched or is_back) else [],
+        "watched_hosts": touched if is_watched and not is_back else [],
+        "way_back_hosts": touched if rollouts.rolls_back(run) else [],
+        "put_back_hosts": touched if is_back else [],
+        "batch_sizes": [sizes[batch] for batch in sorted(sizes)] or [1],
+        **around,
         "at_once": planning.hosts_at_once(_contents_sizes(tables, run, attempts)),
         "delay": run.delay_seconds,
         "cluster": run.cluster_id or "",
@@ -137,7 +166,10 @@ def gate(here: Context, run_id: str, hosts: Sequence[str], instance_ids: Sequenc
     if run.batch > 0:
         _wait(here, run)
     with here.store.transaction(holder=run_id) as tables:
-        why = ledger.start_batch(tables, run_id, batch)
+        why = gate_rules.start_batch(tables, run_id, batch)
+        now = tables.get(Run, run_id)
+    if why and now is not None and now.state == "paused":
+        why += f"; next: dbmod run-resume {run_id}, or the same playbook with -e dbmod_run={run_id}"
     failpoint("before_batch")
     return {"stop": bool(why), "why": why, "batch": batch, "hosts": list(hosts)}
 
@@ -292,13 +324,30 @@ def plain_host(variables: Mapping[str, Any], template: Callable[[Any], Any] = pl
 
 
 def module_report(variables: Mapping[str, Any], host: str) -> Any:
-    """Give what dbmod_apply left in a host's variables; where it could not even begin, an outcome that says why."""
+    """Give what dbmod_apply left in a host's variables; where it could not even begin, an outcome that says why.
+
+    What stopped the host before or after its modules came (see roles/batch/tasks/watched.yml) is told with it.
+    """
     found = variables.get("__batch_outcome")
+    if isinstance(variables.get("batch_trouble"), Mapping):
+        return _troubled(variables, found)
     if not isinstance(found, Mapping) or "outcome" in found or not found.get("failed"):
         return found
     reason = ssh_trouble.explain(plain(str(found.get("msg", ""))), name=host)
     silence = transport.Answer(started=False, finished=False, results=())
     return {"outcome": msgspec.to_builtins(Outcome(instance=str(variables["dbmod_id"]), answer=silence, reason=reason))}
+
+
+def _troubled(variables: Mapping[str, Any], found: Any) -> Any:
+    trouble = plain(variables["batch_trouble"])
+    said = transport.text(f"{trouble['task'].rpartition(' | ')[2]}: {trouble['message']}")
+    if isinstance(found, Mapping) and isinstance(found.get("outcome"), Mapping):
+        return {"outcome": {**plain(found["outcome"]), "trouble": said}}
+    silence = transport.Answer(started=False, finished=False, results=())
+    left_alone = Outcome(
+        instance=str(variables["dbmod_id"]), answer=silence, reason=f"left alone: {said}", was_refused=True
+    )
+    return {"outcome": msgspec.to_builtins(left_alone)}
 
 
 def instance_report(variables: Mapping[str, Any], *, reached: bool) -> dict[str, Any]:

@@ -22,6 +22,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     answer: Answer
     reason: str = ""  # why there is no answer, or not a whole one
     was_refused: bool = False  # by dbmod itself on the controller: the host was never asked
+    trouble: str = ""  # what went wrong around the host after its modules had come
 
 
 def judge(attempt: Attempt, run: Run, outcome: Outcome | None, *, at: datetime) -> Attempt:
@@ -45,15 +46,21 @@ def judge(attempt: Attempt, run: Run, outcome: Outcome | None, *, at: datetime) 
     if not is_proven(attempt, run, result.evidence, status=result.status):
         state = "error" if result.status == "ERROR" and result.evidence is None else "unknown"
         return REPLACE(attempt, state=state, status=result.status, message=result.message, ended_at=at)
+    is_well = result.status == "OK" and not outcome.trouble
     return REPLACE(
         attempt,
-        state="ok" if result.status == "OK" else "error",
-        status=result.status,
-        message=result.message,
+        state="ok" if is_well else "error",
+        status="OK" if is_well else "ERROR",
+        message=result.message if is_well or result.status == "ERROR" else outcome.trouble,
         changed=result.changed,
         ended_at=at,
         evidence=result.evidence,
     )
+
+
+def removes(run: Run, attempt: Attempt) -> bool:
+    """Tell whether an attempt takes its module away: also where a rollback finds that the host had none."""
+    return run.verb == "remove" or (run.verb == "rollback" and attempt.number == 0)
 
 
 def is_proven(attempt: Attempt, run: Run, evidence: Evidence | None, *, status: str) -> bool:
@@ -63,7 +70,7 @@ def is_proven(attempt: Attempt, run: Run, evidence: Evidence | None, *, status: 
     named = (evidence.run, evidence.serial, evidence.instance, evidence.module)
     if named != (run.id, run.serial, attempt.instance_id, attempt.module_id):
         return False
-    if run.verb == "remove":
+    if removes(run, attempt):
         return evidence.status == "ERROR" or evidence.removed is not None
     return evidence.removed is None and (evidence.version_number, evidence.sha256) == (attempt.number, attempt.sha256)
 
@@ -76,9 +83,9 @@ def row_after(row: Row | None, attempt: Attempt, run: Run) -> Row | None:
     evidence = attempt.evidence
     if attempt.state not in ("ok", "error") or evidence is None:
         return row
-    if attempt.state == "error":
+    if evidence.status == "ERROR":  # an attempt may also have failed by what happened after the module was there
         return failed(row, evidence)
-    return removed(row, evidence) if run.verb == "remove" else applied(row, evidence)
+    return removed(row, evidence) if removes(run, attempt) else applied(row, evidence)
 
 
 def look(row: Row | None, result: Result | None, *, at: datetime) -> Row | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from dbmod import config, doors, errors, ledger, module_types, names, ssh_trouble, transport
+from dbmod import config, doors, errors, evidence, ledger, module_types, names, ssh_trouble, transport
 from dbmod.context import Context
 from dbmod.evidence import Outcome
 from dbmod.failpoints import FILE, NAME, failpoint
@@ -21,6 +21,7 @@ VERBS: dict[str, transport.Verb] = {
     "reapply": "apply",
     "create": "apply",
     "grow": "apply",
+    "rollback": "apply",
     "remove": "remove",
     "query": "query",
     "reconcile": "query",
@@ -124,15 +125,15 @@ def trouble_of(exit_code: int, error_output: str) -> str:
     return (lines[-1] if lines else f"the command on the host ended with {exit_code}")[:TROUBLE_LIMIT]
 
 
-def _module_of(tables: Tables, attempt: Attempt) -> tuple[Module, int]:
+def _module_of(tables: Tables, attempt: Attempt) -> tuple[Module, Attempt]:
     module = tables.get(Module, attempt.module_id)
     if module is None:
         raise errors.LedgerDamaged(f"The run {attempt.run_id} names a module that is not in the ledger.")
-    return module, attempt.number
+    return module, attempt
 
 
 def _request(
-    here: Context, run: Run, variables: Mapping[str, Any], modules: list[tuple[Module, int]]
+    here: Context, run: Run, variables: Mapping[str, Any], modules: list[tuple[Module, Attempt]]
 ) -> transport.Request:
     wanted = os.environ.get(NAME)
     return transport.Request(
@@ -141,8 +142,9 @@ def _request(
         verb=VERBS[run.verb],
         home=str(variables["dbmod_host_home"]),
         instance=str(variables["dbmod_id"]),
-        modules=tuple(_module_request(module, number) for module, number in modules),
+        modules=tuple(_module_request(run, module, attempt) for module, attempt in modules),
         check=bool(run.options.get("check")),
+        follows=tuple(run.options.get("follows", ())),
         baseline=bool(run.options.get("baseline")),
         datastore=str(variables["dbmod_datastore"]),
         datastore_version=str(variables["dbmod_datastore_version"]),
@@ -153,8 +155,8 @@ def _request(
     )
 
 
-def _module_request(module: Module, number: int) -> transport.ModuleRequest:
-    version = module.version(number)
+def _module_request(run: Run, module: Module, attempt: Attempt) -> transport.ModuleRequest:
+    version = module.version(attempt.number)
     return transport.ModuleRequest(
         module=module.id,
         type=module.type,
@@ -162,23 +164,27 @@ def _module_request(module: Module, number: int) -> transport.ModuleRequest:
         datastore=module.datastore or "all",
         datastore_version=module.datastore_version or "all",
         tenant=module.tenant or "all",
-        version_number=number,
+        version_number=attempt.number,
         md5=version.md5 if version else "",
         sha256=version.sha256 if version else "",
+        removes=evidence.removes(run, attempt),
         auto_apply=module.auto_apply,
         visible=module.visible,
         is_admin=module.is_admin,
     )
 
 
-def _frame(here: Context, request: transport.Request, modules: list[tuple[Module, int]]) -> bytes:
+def _frame(here: Context, request: transport.Request, modules: list[tuple[Module, Attempt]]) -> bytes:
     """Put the bytes together; contents are decrypted here, in memory, and nowhere else."""
     types = module_types.listing(here.settings)
     used = {module.type for module, _ in modules} & set(types) if modules else set(types)
     sources = {name: module_types.source(types[name]) for name in sorted(used)}
     contents = []
     if request.verb == "apply":
-        contents = [here.store.read_contents(module.id, number) for module, number in modules]
+        contents = [
+            b"" if asked.removes else here.store.read_contents(module.id, attempt.number)
+            for asked, (module, attempt) in zip(request.modules, modules, strict=True)
+        ]
     return transport.frame(request, sources, contents)
 
 

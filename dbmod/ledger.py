@@ -16,7 +16,6 @@ CHANGING_INSTANCES = ("adopt", "create", "delete", "restart", "grow", "shrink")
 ASKING = ("query", "retrieve", "reconcile")
 EXPIRES_AFTER = timedelta(hours=6)  # a run on another machine that was not renewed for so long is lost
 BAD = ("error", "unreachable", "unknown")
-COUNTED = ("error", "unknown")  # against the error budget; a dead host never stops the others
 IDLE = ("NONE", "No tasks for the cluster.")  # what a cluster does when no run works on it
 REPLACE = msgspec.structs.replace
 
@@ -35,6 +34,10 @@ def plan(
     cluster_id: str | None = None,
     delay_seconds: float = 0,
     max_errors: int | None = None,
+    max_unreachable: int | None = None,
+    pause_after: int = 0,
+    not_after: datetime | None = None,
+    follows: str = "",
 ) -> Run:
     """Write a run and its planned attempts.
 
@@ -61,6 +64,10 @@ def plan(
         batch_sizes=tuple(len(batch) for batch in spread),
         delay_seconds=delay_seconds,
         max_errors=max_errors,
+        max_unreachable=max_unreachable,
+        pause_after=pause_after,
+        not_after=not_after,
+        follows=follows,
         created_at=now,
         renewed_at=now,
     )
@@ -150,37 +157,23 @@ def open_run(tables: Tables, run_id: str) -> Run:
 
 
 def start(tables: Tables, run_id: str, owner: Owner) -> Run:
-    """Hand a planned run to the process that carries it out."""
-    planned = open_run(tables, run_id)
-    if planned.state != "planned":
-        raise errors.Refused(f"The run {run_id} is {planned.state} already.", next_step=f"dbmod run-show {run_id}")
-    run = REPLACE(planned, state="running", owner=owner, renewed_at=clock.now())
+    """Hand a planned or paused run to the process that carries it out."""
+    waiting = open_run(tables, run_id)
+    if waiting.state not in ("planned", "paused"):
+        raise errors.Refused(f"The run {run_id} is {waiting.state} already.", next_step=f"dbmod run-show {run_id}")
+    run = REPLACE(_woken(waiting), state="running", owner=owner, renewed_at=clock.now())
     tables.put(run)
     return run
 
 
-def start_batch(tables: Tables, run_id: str, batch: int) -> str:
-    """Mark a batch as started, or close the run when it was asked to stop or its error budget is spent.
-
-    Returns  "" when the batch may start, else why not
-    """
-    run = tables.get(Run, run_id)
-    if run is None or not run.is_open:
-        return f"the run has ended: {run.state if run else 'it is not in the ledger'}"
-    attempts = tables.find(Attempt, run_id=run.id)
-    spent = {attempt.instance_id for attempt in attempts if attempt.batch > 0 and attempt.state in COUNTED}
-    if run.stop_requested_by:
-        close(tables, run.id, message=f"stopped by {run.stop_requested_by}")
-        return f"stopped by {run.stop_requested_by}"
-    if run.max_errors is not None and len(spent) > run.max_errors:
-        why = f"failed hosts: {len(spent)}, and --max_errors allows {run.max_errors}"
-        close(tables, run.id, message=why)
-        return why
-    now = clock.now()
-    waiting = [attempt for attempt in attempts if attempt.batch == batch and attempt.state == "planned"]
-    begun = [REPLACE(attempt, started_at=now) for attempt in waiting]
-    tables.put(REPLACE(run, batch=batch, renewed_at=now), *begun)
-    return ""
+def _woken(run: Run) -> Run:
+    """Give a run as it goes on: nothing that made it pause does so again at once."""
+    if run.state != "paused":
+        return run
+    not_after = run.not_after
+    while not_after is not None and not_after <= clock.now():
+        not_after += timedelta(days=1)
+    return REPLACE(run, pause_after=0, not_after=not_after, message="")
 
 
 def record(tables: Tables, run_id: str, *, batch: int, outcomes: Sequence[Outcome]) -> list[Attempt]:
@@ -213,17 +206,22 @@ def record(tables: Tables, run_id: str, *, batch: int, outcomes: Sequence[Outcom
 
 
 def close(tables: Tables, run_id: str, *, message: str = "") -> Run:
-    """End a run: what is still planned was not done; its state follows from its attempts."""
+    """End a run: what is still planned was not done; its state follows from its attempts. A paused one stays."""
     run = tables.get(Run, run_id)
-    if run is None or not run.is_open:
+    if run is None or not run.is_open or run.state == "paused":
         return run or open_run(tables, run_id)
+    return _ended(tables, run, message=message)
+
+
+def _ended(tables: Tables, run: Run, *, message: str) -> Run:
     now = clock.now()
+    told = "" if run.state == "pausing" else run.message  # there was no batch left to pause before
     attempts = tables.find(Attempt, run_id=run.id)
     left = _abandon_rest(tables, run, at=now, why=message)
     state: RunState = "done"
     if left or any(attempt.state in BAD for attempt in attempts):
         state = "cancelled" if left and run.stop_requested_by else "failed"
-    ended = REPLACE(run, state=state, ended_at=now, renewed_at=now, message=message or run.message)
+    ended = REPLACE(run, state=state, ended_at=now, renewed_at=now, message=message or told)
     tables.put(ended)
     return ended
 
@@ -243,8 +241,10 @@ def refuse_while_worked_on(tables: Tables, module: Module) -> None:
 
 
 def request_stop(tables: Tables, run_id: str, *, by: str) -> Run:
-    """Ask a run to stop after the batch in flight; the gate before the next batch reads it."""
+    """Ask a run to stop after the batch in flight; the gate before the next batch reads it. A paused one ends now."""
     run = REPLACE(open_run(tables, run_id), stop_requested_by=by)
+    if run.state == "paused":
+        return _ended(tables, run, message=f"stopped by {by}")
     tables.put(run)
     return run
 

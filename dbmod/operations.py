@@ -3,32 +3,23 @@
 The `dbmod` command and the playbooks' own plan task call the same functions.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from dbmod import errors, ledger, lookup, module_types, names, planning, providers
+from dbmod import clock, errors, holds, ledger, lookup, module_types, names, paces, planning, providers
 from dbmod.config import Settings
 from dbmod.context import Context
+from dbmod.paces import Pace
 from dbmod.planning import Work
 from dbmod.records import Instance, Module, Row, Run
 from dbmod.selection import Selection, select
 from dbmod.store.interface import Tables
 
-DEFAULT_BATCH_SIZE = 50
-DEFAULT_DELAY_SECONDS = 2.0
+PLAYBOOKS = {"reconcile": "query", "rollback": "apply"}  # verb → the playbook that carries it out, if of another name
 PREFIX_LIMIT_BYTES = 100  # a file's name has 255, the rest of it takes at most 150
-
-
-class Pace(msgspec.Struct, frozen=True, kw_only=True):
-    """How fast, and when to stop."""
-
-    batch_size: int | None = None  # None: 50, or 1 where a type restarts the server
-    delay_seconds: float = DEFAULT_DELAY_SECONDS
-    max_errors: int | None = 0
 
 
 class Skipped(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +71,7 @@ def plan_apply(
                 raise errors.BadInput("--contents-version goes with one module.")
             numbers = {modules[0].id: lookup.version(modules[0], version).number}
         instances = select(tables, selection, actor=context.actor)
-        chosen, skipped = _ready(instances, modules, selection=selection, settings=context.settings)
+        chosen, skipped = ready(instances, modules, selection=selection, settings=context.settings)
         held = {module.id: _held(tables, module) for module in modules}
         work = [
             Work(
@@ -92,14 +83,16 @@ def plan_apply(
             for instance in chosen
             for module in planning.in_order(modules)
         ]
-        return _write(
+        return write(
             tables,
             context,
             "apply",
             work,
             pace=pace,
             skipped=skipped,
-            options={"check": check} | ({"baseline": True} if baseline else {}),
+            options={"check": check}
+            | ({"baseline": True} if baseline else {})
+            | ({"version": version} if version else {}),
         )
 
 
@@ -119,12 +112,12 @@ def plan_remove(
                 next_step=f"dbmod module-list-instance {selection.instance}",
             )
         holding = [instance for instance in instances if instance.id in rows]
-        chosen, skipped = _ready(holding, [], selection=selection, settings=context.settings)
+        chosen, skipped = ready(holding, [], selection=selection, settings=context.settings)
         work = [
             Work(instance=one, module=module, number=rows[one.id].held or 0, from_number=rows[one.id].held)
             for one in chosen
         ]
-        return _write(tables, context, "remove", work, pace=pace, skipped=skipped, options={"check": check})
+        return write(tables, context, "remove", work, pace=pace, skipped=skipped, options={"check": check})
 
 
 def plan_question(
@@ -133,10 +126,10 @@ def plan_question(
     """Plan to ask hosts: verb is "query", "retrieve" or "reconcile"."""
     with context.transaction(f"module-{verb}") as tables:
         instances = select(tables, selection, actor=context.actor)
-        chosen, skipped = _ready(instances, [], selection=selection, settings=context.settings)
+        chosen, skipped = ready(instances, [], selection=selection, settings=context.settings, asks=True)
         work = [Work(instance=instance, module=None) for instance in chosen]
         pace = Pace(delay_seconds=0, max_errors=None)
-        return _write(tables, context, verb, work, pace=pace, skipped=skipped, options=dict(options or {}))
+        return write(tables, context, verb, work, pace=pace, skipped=skipped, options=dict(options or {}))
 
 
 def plan_retrieve(context: Context, selection: Selection, *, directory: str, prefix: str, make: bool = True) -> Planned:
@@ -195,12 +188,12 @@ def plan_reapply(
             for row in sorted(rows, key=lambda row: (row.updated_at, row.instance_id))
             if row.instance_id in instances and (include_clustered or instances[row.instance_id].cluster_id is None)
         ]
-        chosen, skipped = _ready(due, [module], selection=selection, settings=context.settings)
+        chosen, skipped = ready(due, [module], selection=selection, settings=context.settings)
         held = {row.instance_id: row.held for row in rows}
         work = [
             Work(instance=one, module=module, number=module.current.number, from_number=held[one.id]) for one in chosen
         ]
-        return _write(
+        return write(
             tables,
             context,
             "reapply",
@@ -232,12 +225,20 @@ def _way_back(instance: Instance) -> str:
     return f"dbmod restart {instance.name}" if instance.built_at else f"dbmod show {instance.name}"
 
 
-def _ready(
-    instances: Sequence[Instance], modules: Sequence[Module], *, selection: Selection, settings: Settings
+def ready(
+    instances: Sequence[Instance],
+    modules: Sequence[Module],
+    *,
+    selection: Selection,
+    settings: Settings,
+    asks: bool = False,
 ) -> tuple[list[Instance], list[Skipped]]:
-    """Split the selected instances: ready for these modules, or skipped with the reason; one named one is refused."""
+    """Split the selected instances: ready for these modules, or skipped with the reason; one named one is refused.
+
+    asks  nothing is changed there: a hold does not matter
+    """
     ready, skipped = [], []
-    needs = needs_of(modules, settings)
+    needs, now = needs_of(modules, settings), clock.now()
     for instance in instances:
         status = providers.observed_status(instance) if modules else instance.status
         try:
@@ -246,6 +247,10 @@ def _ready(
                     f"Instance '{instance.name}' is not ACTIVE: its status is {status}.",
                     details={"fault": instance.fault} if instance.fault else None,
                     next_step=_way_back(instance),
+                )
+            if not asks and (held := holds.why(instance, now=now)):
+                raise errors.Refused(
+                    f"Instance '{instance.name}' is {held}", next_step=f"dbmod unhold {instance.name}, if that is over"
                 )
             planning.refuse_misfits(modules, datastore=instance.datastore, datastore_version=instance.datastore_version)
             offers = providers.offers(instance.provider)
@@ -259,7 +264,7 @@ def _ready(
     return ready, skipped
 
 
-def _write(
+def write(
     tables: Tables,
     context: Context,
     verb: str,
@@ -269,52 +274,64 @@ def _write(
     skipped: Sequence[Skipped],
     options: Mapping[str, Any],
     module_id: str | None = None,
+    follows: str = "",
 ) -> Planned:
+    """Write the run that does the work; none where there is no work.
+
+    follows  the run that this one goes on with, or rolls back
+    """
     if not work:
         return Planned(run=None, skipped=tuple(skipped))
     instances = list({item.instance.id: item.instance for item in work}.values())
-    size = pace.batch_size or _default_batch_size(work, context)
+    admin, limit = context.actor.admin, context.settings.tenant_batch_size_limit
+    default = paces.DEFAULT_BATCH_SIZE if admin else min(paces.DEFAULT_BATCH_SIZE, limit)
+    restarts = _restarts(work, context)
+    plan = paces.plan(pace, hosts=len(instances), restarts=restarts, default=default)
+    if not admin and max(plan.sizes) > limit:
+        raise errors.Refused(f"A tenant's --batch_size is at most {limit}.")
+    is_rehearsed = bool(options.get("check"))
     run = ledger.plan(
         tables,
         verb=verb,
-        playbook=f"module_{'query' if verb == 'reconcile' else verb}",
+        playbook=f"module_{PLAYBOOKS.get(verb, verb)}",
         work=work,
-        spread=planning.batches(instances, size=size, apart=verb not in ledger.ASKING),
+        spread=planning.batches(instances, sizes=plan.sizes, apart=verb not in ledger.ASKING),
         actor=context.actor.name,
         reason=context.reason,
-        options=options,
+        options={**options, **({} if verb in ledger.ASKING else _paced(pace, restarts=restarts))},
         module_id=module_id,
         delay_seconds=pace.delay_seconds,
-        max_errors=pace.max_errors,
+        max_errors=plan.max_errors,
+        max_unreachable=plan.max_unreachable,
+        pause_after=0 if is_rehearsed else plan.pause_after,
+        not_after=paces.deadline(pace.not_after, now=clock.now().astimezone()),
+        follows=follows,
     )
     return Planned(run=run, skipped=tuple(skipped))
 
 
-def _default_batch_size(work: Sequence[Work], context: Context) -> int:
+def _paced(pace: Pace, *, restarts: bool) -> dict[str, Any]:
+    """Give what a run has to remember of its pace, and what is done around each host.
+
+    Looking at a server costs as much as a module, so that is done unasked only where a type restarts it.
+    """
+    gate = restarts if pace.gate is None else pace.gate
+    around = {"gate": gate, "before_host": pace.before_host, "after_host": pace.after_host}
+    return {"pace": msgspec.to_builtins(pace)} | {name: value for name, value in around.items() if value}
+
+
+def _restarts(work: Sequence[Work], context: Context) -> bool:
+    """Tell whether a type of the work restarts the server."""
     types = module_types.listing(context.settings)
     used = {item.module.type for item in work if item.module}
-    if any(types[name].declares.restarts for name in used if name in types):
-        return 1
-    limit = DEFAULT_BATCH_SIZE if context.actor.admin else context.settings.tenant_batch_size_limit
-    return min(DEFAULT_BATCH_SIZE, limit)
+    return any(types[name].declares.restarts for name in used if name in types)
 
 
 def _refuse_haste(context: Context, pace: Pace) -> None:
-    settings = context.settings
-    if pace.batch_size is not None and pace.batch_size < 1:
-        raise errors.BadInput("--batch_size must be at least 1.")
-    if pace.delay_seconds < 0:
-        raise errors.BadInput("--delay must not be negative.")
-    if not math.isfinite(pace.delay_seconds):  # JSON knows neither nan nor inf
-        raise errors.BadInput("--delay must be a number of seconds.")
-    if pace.max_errors is not None and pace.max_errors < 0:
-        raise errors.BadInput("--max_errors must not be negative.")
-    if context.actor.admin:
-        return
-    if (pace.batch_size or 1) > settings.tenant_batch_size_limit:
-        raise errors.Refused(f"A tenant's --batch_size is at most {settings.tenant_batch_size_limit}.")
-    if pace.delay_seconds < settings.tenant_delay_minimum_seconds:
-        raise errors.Refused(f"A tenant's --delay is at least {settings.tenant_delay_minimum_seconds:g} seconds.")
+    paces.refuse_nonsense(pace)
+    least = context.settings.tenant_delay_minimum_seconds
+    if not context.actor.admin and pace.delay_seconds < least:
+        raise errors.Refused(f"A tenant's --delay is at least {least:g} seconds.")
 
 
 def _held(tables: Tables, module: Module) -> dict[str, int | None]:

@@ -118,9 +118,10 @@ def fitting(modules: Iterable[Module], *, datastore: str, datastore_version: str
     ]
 
 
-def batches(instances: Iterable[Instance], *, size: int, apart: bool = True) -> list[list[Instance]]:
-    """Spread instances over batches of at most *size*.
+def batches(instances: Iterable[Instance], *, sizes: Sequence[int], apart: bool = True) -> list[list[Instance]]:
+    """Spread instances over batches.
 
+    sizes  of the batches at most, the last for all that follow
     apart  never two members of a cluster in one batch
 
     Each goes to the first batch that has room for it, so the order given is kept as far as that rule allows.
@@ -128,9 +129,13 @@ def batches(instances: Iterable[Instance], *, size: int, apart: bool = True) -> 
     result: list[list[Instance]] = []
     clusters: list[set[str]] = []
     first_with_room = 0
+
+    def is_full(place: int) -> bool:
+        return len(result[place]) >= sizes[min(place, len(sizes) - 1)]
+
     for instance in instances:
         place = first_with_room
-        while place < len(result) and (len(result[place]) >= size or instance.cluster_id in clusters[place]):
+        while place < len(result) and (is_full(place) or instance.cluster_id in clusters[place]):
             place += 1
         if place == len(result):
             result.append([])
@@ -138,7 +143,7 @@ def batches(instances: Iterable[Instance], *, size: int, apart: bool = True) -> 
         result[place].append(instance)
         if apart and instance.cluster_id:
             clusters[place].add(instance.cluster_id)
-        while first_with_room < len(result) and len(result[first_with_room]) >= size:
+        while first_with_room < len(result) and is_full(first_with_room):
             first_with_room += 1
     return result
 

@@ -9,7 +9,8 @@ import msgspec
 from dbmod import adoption, awx, building, errors, fleet, lookup, operations, paths
 from dbmod.building import Member
 from dbmod.context import Context
-from dbmod.operations import Pace, Planned, Skipped
+from dbmod.operations import Planned, Skipped
+from dbmod.paces import Pace
 from dbmod.selection import Selection
 from dbmod.store.rehearsal import Rehearsal
 
@@ -208,7 +209,18 @@ def _selection(given: Given, play: Play) -> Selection:
 
 
 def _pace(given: Given) -> Pace:
-    return Pace(batch_size=given.get("batch_size"), delay_seconds=given["delay"], max_errors=given["max_errors"])
+    return Pace(
+        batch_size=given.get("batch_size"),
+        ramp=given["ramp"],
+        canary=given.get("canary"),
+        delay_seconds=given["delay"],
+        max_errors=given["max_errors"],
+        max_unreachable=given.get("max_unreachable"),
+        not_after=given.get("not_after", ""),
+        on_failure=given["on_failure"],
+        gate=given.get("gate"),
+        **{name: str(paths.named(given[name])) for name in ("before_host", "after_host") if name in given},
+    )
 
 
 def _members(given: Given) -> tuple[Member, ...]:

@@ -95,6 +95,15 @@ class Mark(Record, frozen=True, kw_only=True):
 InstanceStatus = Literal["BUILD", "ACTIVE", "SHUTDOWN", "ERROR", "DELETED"]
 
 
+class Hold(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody's word that an instance is to be left alone."""
+
+    reason: str
+    by: str
+    since: datetime
+    until: datetime | None  # None: until it is taken back
+
+
 class Instance(Record, frozen=True, kw_only=True):
     """One database server."""
 
@@ -128,6 +137,7 @@ class Instance(Record, frozen=True, kw_only=True):
     host_keys: tuple[str, ...] = ()  # `<type> <base64>`, as ssh knows its host; empty: not reached by ssh
     restart_command: tuple[str, ...] = ()  # of an adopted server; empty: the unit that dbmod wrote
     provider_facts: dict[str, str | int] = {}  # what its provider has to remember: directory, uid, user, inventory
+    hold: Hold | None = None
     deleted_at: datetime | None = None
 
 
@@ -269,6 +279,10 @@ class Run(Record, frozen=True, kw_only=True):
     batch_sizes: tuple[int, ...]
     delay_seconds: float
     max_errors: int | None  # failed hosts after which no new batch starts; None: no limit
+    max_unreachable: int | None = None  # likewise dead ones
+    pause_after: int = 0  # the batch after which it pauses; 0: none
+    not_after: datetime | None = None  # when no batch starts any more
+    follows: str = ""  # the run that this one goes on with, or rolls back
     created_at: datetime
     renewed_at: datetime
     ended_at: datetime | None = None

@@ -114,7 +114,7 @@ def wait(context: Context, run_id: str, *, timeout_seconds: float | None = None)
     while True:
         ledger.sweep(context.store)
         run = context.store.snapshot().get(Run, run_id)
-        if run is None or not run.is_open:
+        if run is None or not run.is_open or run.state == "paused":
             return run or ledger.open_run(context.store.snapshot(), run_id)
         if deadline is not None and time.monotonic() > deadline:
             raise errors.Failed(f"The run {run_id} has not ended: {run.state}.", next_step=f"dbmod run-wait {run_id}")
@@ -169,6 +169,9 @@ class _Display:
             self.progress.batch(
                 int(result["batch"]), self.batches, [self.names.get(one, one) for one in result["hosts"]]
             )
+        elif action == "dbmod_way_back" and kind == "runner_on_ok" and result["plan"]["run"]:
+            self.batches = len(result["plan"]["batch_sizes"])
+            self.progress.note(f"too much failed: run {result['plan']['run']} puts back what was changed")
         elif action == "dbmod_record" and kind == "runner_on_ok":
             for line in result.get("lines", []):
                 self.progress.host(
@@ -247,7 +250,7 @@ def _refuse_unreadable_contents(context: Context, run: Run) -> None:
         return
     wanted = {(one.module_id, one.number) for one in context.store.snapshot().find(Attempt, run_id=run.id)}
     for module_id, number in sorted(wanted):
-        if module_id:
+        if module_id and number:
             try:
                 context.store.read_contents(module_id, number)
             except errors.NotFound as error:

@@ -44,6 +44,7 @@ class ModuleRequest(msgspec.Struct, frozen=True, kw_only=True):
     auto_apply: bool
     visible: bool
     is_admin: bool
+    removes: bool = False  # whatever the request's verb
 
 
 class Failpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +63,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     modules: tuple[ModuleRequest, ...]
     check: bool = False
     baseline: bool = False  # record what is there already as applied; apply nothing
+    follows: tuple[str, ...] = ()  # runs that this one goes on with: what they did here is not done again
     datastore: str = ""  # the instance's own
     datastore_version: str = ""
     directory: str = ""  # dbmod_directory; empty: the instance's folder below home

@@ -25,6 +25,14 @@ def confirm(action: str, name: str, *, yes: bool) -> None:
         raise errors.Refused("Not confirmed: nothing was done.")
 
 
+def goes_on(question: str) -> bool:
+    """Ask on the terminal whether something goes on; no answer means no."""
+    try:
+        return bool(click.confirm(question, default=False, err=True))
+    except click.Abort:
+        return False
+
+
 def accounts(users: tuple[str, ...], *, may_ask: bool) -> tuple[Account, ...]:
     """Read `name:password` or `name` alone, whose password is asked for, or read as a line of standard input.
 

@@ -38,6 +38,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     attempts: tuple[Attempt, ...]
     instances: dict[str, str]  # id → name
     modules: dict[str, Module]
+    way_back: "Outcome | None" = None  # of the run that put back what this one changed
 
     @property
     def about_modules(self) -> list[Attempt]:
@@ -56,16 +57,34 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def finish(context: Context, run: Run, display: Display) -> Outcome:
-    """Carry a run out in the foreground."""
+    """Carry a run out in the foreground; on a terminal also behind its canary, if the user says so."""
     import gc
 
-    from dbmod import runner
+    from dbmod import rollouts, runner
 
     gc.enable()
-    shown = progress.make(quiet=display.quiet, plain=display.verbosity > 0)
-    with contextlib.redirect_stdout(sys.stderr):  # ansible-runner prints Ansible's output; standard output is for data
-        closed = runner.carry_out(context, run, progress=shown, verbosity=display.verbosity, login=display.login)
-    return read(context, closed)
+    going: Run | None = run
+    while going is not None:
+        shown = progress.make(quiet=display.quiet, plain=display.verbosity > 0)
+        with contextlib.redirect_stdout(sys.stderr):  # ansible-runner prints its output; standard output is for data
+            ended = runner.carry_out(context, going, progress=shown, verbosity=display.verbosity, login=display.login)
+        going = _behind_the_canary(context, ended)
+    tables = context.store.snapshot()
+    back = next((one for one in rollouts.followers(tables, ended.id) if one.verb == "rollback"), None)
+    return msgspec.structs.replace(read(context, ended), way_back=read(context, back) if back else None)
+
+
+def _behind_the_canary(context: Context, run: Run) -> Run | None:
+    """Ask whether a run that paused behind its canary goes on; None where it does not, or nobody is there to ask."""
+    is_canary = run.state == "paused" and run.pause_after == run.batch
+    if not is_canary or not output.is_terminal(sys.stdin) or not output.is_terminal(sys.stderr):
+        return None
+    from dbmod import rollouts
+    from dbmod.cli import ask
+
+    if not ask.goes_on(f"The canary is done: {counts(read(context, run).attempts)}. Go on with the rest?"):
+        return None
+    return rollouts.plan_resume(context, run.id).run
 
 
 def to_the_end(context: Context, run: Run, display: Display) -> int:
@@ -146,10 +165,19 @@ def complain(outcome: Outcome) -> None:
     for attempt in outcome.about_instances:
         if attempt.state in ledger.BAD:
             output.error([f"{outcome.instances[attempt.instance_id]}: {attempt.message or attempt.state}"])
-    if outcome.run.state != "done" and outcome.run.message:
+    if outcome.run.state == "paused":
+        output.note(f"The run {outcome.run.id} is paused: {outcome.run.message}")
+        output.note(f"next: dbmod run-resume {outcome.run.id}, or dbmod run-cancel {outcome.run.id}")
+    elif outcome.run.state != "done" and outcome.run.message:
         output.note(f"The run {outcome.run.id} ended early: {outcome.run.message}")
+    if outcome.way_back:
+        output.note(f"What it had changed was put back: {summary(outcome.way_back)}")
+        for attempt in outcome.way_back.about_modules:
+            if attempt.state in ledger.BAD:
+                row = module_row(outcome.way_back, attempt)
+                output.error([f"{row[0]} was not put back: {row[1]}: {row[5]} {row[6]}"])
     if outcome.run.state == "failed" and len(outcome.attempts) > 1:
-        output.note(f"next: dbmod run-show {outcome.run.id}")
+        output.note(f"next: dbmod run-show {outcome.run.id}; dbmod run-resume goes on with what is not done")
 
 
 def summary(outcome: Outcome) -> str:

@@ -34,6 +34,7 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("How the fleet stands", "status", ("status",)),
     ("The fleet compared with its hosts", "drift", ("drift",)),
     ("Instances", "instance", ("create", "list", "show", "password", "update", "restart", "delete")),
+    ("Instances to leave alone", "hold", ("hold", "unhold")),
     ("Machines in the cloud", "audit", ("audit",)),
     ("Servers that exist", "adopt", ("adopt", "release")),
     (
@@ -55,6 +56,7 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         ("datastore-list", "datastore-version-list", "flavor-list", "module-type-list"),
     ),
     ("Runs and history", "run", ("run-list", "run-show", "run-wait", "run-cancel", "history", "reconcile")),
+    ("Runs that wait", "rollout", ("run-pause", "run-resume")),
     ("The ledger", "ledger", ("ledger-check", "ledger-backup", "ledger-restore", "ledger-copy", "key-rotate")),
     ("dbmod itself", "own", ("config", "completion", "demo")),
 )

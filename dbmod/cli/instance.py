@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from dbmod import adoption, building, clock, errors, fleet, ledger, lookup, passwords, providers
+from dbmod import adoption, building, clock, errors, fleet, holds, ledger, lookup, passwords, providers
 from dbmod.cli import ask, carry, complete, holding, options, output, paging, parsing, shapes
 from dbmod.cli.carry import Outcome
 from dbmod.cli.options import Display
@@ -38,6 +38,7 @@ SHOWN = (
     "datastore_version",
     "fault",
     "flavor",
+    "hold",
     "id",
     "inventory",
     "log",
@@ -176,6 +177,7 @@ def show(context: Context, *, instance: str, view: output.View) -> None:
             "datastore_version": one.datastore_version,
             "fault": one.fault or None,
             "flavor": one.flavor,
+            "hold": holds.why(one, now=clock.now()) or None,
             "id": one.id,
             "inventory": one.provider_facts.get("inventory"),
             "log": providers.log_path(one) or None,

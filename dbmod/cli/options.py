@@ -10,7 +10,6 @@ import msgspec
 from dbmod import config, errors, identity, ledger, logins, store
 from dbmod.cli import complete, group, output
 from dbmod.context import Context
-from dbmod.operations import DEFAULT_BATCH_SIZE, DEFAULT_DELAY_SECONDS, Pace
 from dbmod.selection import Selection, select
 
 P = ParamSpec("P")
@@ -154,38 +153,6 @@ def selects(function: Command[...]) -> Command[...]:
     return click.option("--cluster", default="", shell_complete=complete.clusters, help="Members of this cluster.")(
         selected
     )
-
-
-def paced(function: Command[...]) -> Command[...]:
-    """Add the options of batches; the command gets them as `pace`."""
-
-    @functools.wraps(function)
-    def with_pace(*args: Any, batch_size: int | None, delay: float, max_errors: int, **kwargs: Any) -> int | None:
-        pace = Pace(batch_size=batch_size, delay_seconds=delay, max_errors=max_errors)
-        return function(*args, pace=pace, **kwargs)
-
-    click.option(
-        "--max_errors",
-        type=click.IntRange(min=0),
-        default=0,
-        show_default=True,
-        metavar="N",
-        help="Instances that may fail before no new batch starts.",
-    )(with_pace)
-    click.option(
-        "--delay",
-        type=float,
-        default=DEFAULT_DELAY_SECONDS,
-        show_default=True,
-        metavar="SECONDS",
-        help="Time between two batches.",
-    )(with_pace)
-    return click.option(
-        "--batch_size",
-        type=int,
-        metavar="N",
-        help=f"Instances at the same time.  [default: {DEFAULT_BATCH_SIZE}; 1 where a type restarts the server]",
-    )(with_pace)
 
 
 def displays(function: Command[...]) -> Command[...]:

@@ -22,10 +22,13 @@ SHOWN = (
     "created",
     "delay_seconds",
     "ended",
+    "follows",
     "id",
     "instances",
     "max_errors",
+    "max_unreachable",
     "message",
+    "not_after",
     "reason",
     "serial",
     "state",
@@ -79,10 +82,10 @@ def wait(context: Context, *, run: str, view: output.View) -> int:
 def cancel(context: Context, *, run: str) -> None:
     """Ask a run to stop after the batch in flight."""
     with context.store.transaction(holder="run-cancel") as tables:
-        one = lookup.run(tables, run)
         why = f" ({context.reason})" if context.reason else ""
-        ledger.request_stop(tables, one.id, by=f"{context.actor.name}{why}")
-    output.note(f"The run {one.id} will stop after the batch in flight: dbmod run-wait {one.id}")
+        one = ledger.request_stop(tables, lookup.run(tables, run).id, by=f"{context.actor.name}{why}")
+    when = "will stop after the batch in flight" if one.is_open else "was paused, and has ended"
+    output.note(f"The run {one.id} {when}: dbmod run-{'wait' if one.is_open else 'show'} {one.id}")
 
 
 @options.command("run-execute", example="dbmod run-execute 4f1c", hidden=True)
@@ -168,10 +171,13 @@ def _show(context: Context, run: Run, view: output.View) -> Outcome:
             "created": created,
             "delay_seconds": run.delay_seconds,
             "ended": ended,
+            "follows": run.follows,
             "id": run.id,
             "instances": carry.counts(outcome.attempts),
             "max_errors": run.max_errors,
+            "max_unreachable": run.max_unreachable,
             "message": run.message,
+            "not_after": clock.seconds(run.not_after) if run.not_after else None,
             "reason": run.reason,
             "serial": run.serial,
             "state": run.state,

@@ -8,8 +8,10 @@ from dbmod import clock, errors, identity, operations, planning
 from dbmod.cli import carry, complete, options, output, trial
 from dbmod.cli.carry import Outcome
 from dbmod.cli.options import Display
+from dbmod.cli.pace import paced
 from dbmod.context import Context
-from dbmod.operations import Pace, Planned
+from dbmod.operations import Planned
+from dbmod.paces import Pace
 from dbmod.records import Attempt, Row
 from dbmod.selection import Selection
 
@@ -29,7 +31,7 @@ ONE_OR_SEVERAL = "--cluster, --datastore, --limit and --all choose several insta
     "--contents-version", metavar="NUMBER|MD5", help="An earlier version of one module.  [default: the current one]"
 )
 @options.selects
-@options.paced
+@paced
 @trial.option
 @options.displays
 @options.shown(*COLUMNS)
@@ -64,7 +66,7 @@ def apply(
 @click.argument("names", nargs=-1, metavar="INSTANCE MODULE", shell_complete=complete.instances_and_modules)
 @click.option("--module", "further", multiple=True, shell_complete=complete.modules, help="The module.")
 @options.selects
-@options.paced
+@paced
 @trial.option
 @options.displays
 @options.shown(*COLUMNS)
@@ -162,7 +164,7 @@ def retrieve(context: Context, *, instance: str, directory: str, prefix: str, di
 @click.option("--md5", metavar="MD5", help="Only instances that hold this version.  [default: any]")
 @options.clustered
 @click.option("--force", is_flag=True, help="Also those that are current.")
-@options.paced
+@paced
 @trial.option
 @options.displays
 @options.shown(*dict.fromkeys((*carry.OUTCOMES, *trial.TRIED)))

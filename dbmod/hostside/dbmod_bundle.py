@@ -72,6 +72,8 @@ def _one(
         return work.line(module, "ERROR", "%s in %s" % (type(error).__name__, where))
     if kind is None:
         return work.line(module, "ERROR", "Module type '%s' was not found." % module["type"])
+    if module["removes"]:
+        header = dict(header, verb="remove")
     return change.change(header, module, kind, contents, instance)
 
 

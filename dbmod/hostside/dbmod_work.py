@@ -1,9 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What every verb on a host shares: the request's shape, folders and locks, calling a type's function, the answer.
 
-request  run, serial (None: as found), verb, check, home, instance, facts (what kit.Host takes),
+request  run, serial (None: as found), verb, check, follows, home, instance, facts (what kit.Host takes),
          time_limit_seconds, lock_wait_seconds, failpoint
-module   module (its id), type, name, datastore, datastore_version, tenant, version_number, md5, sha256,
+module   module (its id), type, name, datastore, datastore_version, tenant, version_number, md5, sha256, removes,
          auto_apply, visible, is_admin
 line     what a verb gives for one module: module, type, status, message, changed, note, detail, observed, evidence,
          contents (base64, retrieve only)

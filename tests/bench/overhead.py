@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dbmod import connections, inventory, ledger, operations, paths, registry
 from dbmod.context import Context
-from dbmod.operations import Pace
+from dbmod.paces import Pace
 from dbmod.records import Instance
 from tests.bench import _fleet, _measure
 

@@ -169,7 +169,7 @@ def _run_problems(tables: Tables) -> Iterator[str]:
     for run in runs.values():
         if run.state in ENDED and run.ended_at is None:
             yield f"run {run.id} is {run.state} and has no end"
-        if run.state not in ENDED and not (run.owner and processes.is_alive(run.owner)):
+        if run.state not in (*ENDED, "paused") and not (run.owner and processes.is_alive(run.owner)):
             yield f"run {run.id} is {run.state} and nobody carries it"
     for attempt in tables.find(Attempt, state="planned"):
         if attempt.run_id not in runs or runs[attempt.run_id].state in ENDED:

@@ -11,7 +11,7 @@ import pytest
 from dbmod import building, doors, errors, fleet, inventory, ledger, operations, processes
 from dbmod.building import Account, Member, NewInstance
 from dbmod.context import Context
-from dbmod.operations import Pace
+from dbmod.paces import Pace
 from dbmod.records import Attempt, Instance, Module, Row, Run
 from dbmod.selection import Selection
 from tests import builders

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from dbmod import building, datastores, errors, fleet, ledger, processes, providers
+from dbmod import building, datastores, errors, fleet, gate, ledger, processes, providers
 from dbmod.building import Account, Member, NewCluster, NewInstance
 from dbmod.context import Context
 from dbmod.records import Attempt, Cluster, Instance, Row, Run
@@ -179,7 +179,7 @@ def test_a_failing_module_leaves_the_instance_active_and_the_exit_code_1(here: C
     recorded(here, run)
     planned = attempts(here, run)[1]
     with here.store.transaction(holder="a test") as tables:
-        ledger.start_batch(tables, run.id, 1)
+        gate.start_batch(tables, run.id, 1)
         ledger.record(tables, run.id, batch=1, outcomes=[builders.well(planned, run, status="ERROR", message="no")])
         closed = ledger.close(tables, run.id)
     found = here.store.snapshot().get(Instance, instance.id)

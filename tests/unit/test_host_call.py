@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from dbmod import doors, host_call, ledger, operations, processes, registry, transport
+from dbmod import doors, gate, host_call, ledger, operations, processes, registry, transport
 from dbmod.context import Context
 from dbmod.evidence import Outcome
 from dbmod.records import Attempt, Instance, Module, Row, Run
@@ -60,7 +60,7 @@ def begin(here: Context, run: Run | None) -> Run:
     assert run
     with here.store.transaction(holder="a test") as tables:
         started = ledger.start(tables, run.id, processes.owner())
-        ledger.start_batch(tables, run.id, 1)
+        gate.start_batch(tables, run.id, 1)
     return started
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dbmod import clock, errors, ledger, planning, processes
+from dbmod import clock, errors, gate, ledger, planning, processes
 from dbmod.evidence import Outcome
 from dbmod.records import Attempt, Cluster, Instance, Module, Row, Run
 from dbmod.store.interface import Store
@@ -40,7 +40,7 @@ def plan(
     ]
     told = {"verb": "apply", "playbook": "module_apply", "actor": "ada"} | more
     with store.transaction(holder="a test") as tables:
-        return ledger.plan(tables, work=work, spread=planning.batches(hosts, size=size), **told)
+        return ledger.plan(tables, work=work, spread=planning.batches(hosts, sizes=(size,)), **told)
 
 
 def claim(store: Store, verb: str, hosts: Sequence[Instance], **more: Any) -> Run:
@@ -80,7 +80,7 @@ def well(store: Store, run: Run, **changes: Any) -> list[Outcome]:
 
 
 def batch(store: Store, run: Run, number: int, outcomes: Sequence[Outcome]) -> list[Attempt]:
-    assert do(store, ledger.start_batch, run.id, number) == ""
+    assert do(store, gate.start_batch, run.id, number) == ""
     closed: list[Attempt] = do(store, ledger.record, run.id, batch=number, outcomes=outcomes)
     return closed
 
@@ -155,7 +155,7 @@ def test_a_batch_is_marked_as_started_before_it_starts(fleet_of_four: Store) -> 
     run = plan(fleet_of_four)
     start(fleet_of_four, run)
     assert of(fleet_of_four, run).state == "running"
-    assert do(fleet_of_four, ledger.start_batch, run.id, 1) == ""
+    assert do(fleet_of_four, gate.start_batch, run.id, 1) == ""
     assert [one.started_at is not None for one in attempts(fleet_of_four, run)] == [True, True, False, False]
     assert of(fleet_of_four, run).batch == 1
     assert of(fleet_of_four, run).renewed_at > run.renewed_at
@@ -166,7 +166,7 @@ def test_when_failures_exceed_the_budget_no_new_batch_starts(fleet_of_four: Stor
         run = plan(fleet_of_four, size=1, max_errors=budget, modules=(OTHER,))
         start(fleet_of_four, run)
         batch(fleet_of_four, run, 1, well(fleet_of_four, run, status="ERROR", message="no"))
-        why = do(fleet_of_four, ledger.start_batch, run.id, 2)
+        why = do(fleet_of_four, gate.start_batch, run.id, 2)
         assert why == ("" if goes_on else "failed hosts: 1, and --max_errors allows 0")
         if not goes_on:
             assert states(fleet_of_four, run) == ["error", "cancelled", "cancelled", "cancelled"]
@@ -180,7 +180,7 @@ def test_the_budget_counts_hosts_not_modules(fleet_of_four: Store) -> None:
     answers = [builders.result(builders.evidence(one, run, status="ERROR")) for one in attempts(fleet_of_four, run)[:2]]
     closed = batch(fleet_of_four, run, 1, [builders.outcome(HOSTS[0], builders.answer(*answers))])
     assert [one.state for one in closed] == ["error", "error"]
-    assert do(fleet_of_four, ledger.start_batch, run.id, 2) == ""
+    assert do(fleet_of_four, gate.start_batch, run.id, 2) == ""
 
 
 def test_an_unknown_host_spends_the_budget_and_a_dead_host_never_stops_the_others(fleet_of_four: Store) -> None:
@@ -190,20 +190,20 @@ def test_an_unknown_host_spends_the_budget_and_a_dead_host_never_stops_the_other
     begun = builders.outcome(HOSTS[1], builders.answer(finished=False))
     batch(fleet_of_four, run, 2, [begun])
     assert states(fleet_of_four, run) == ["unreachable", "unknown", "planned", "planned"]
-    assert do(fleet_of_four, ledger.start_batch, run.id, 3) == "failed hosts: 1, and --max_errors allows 0"
+    assert do(fleet_of_four, gate.start_batch, run.id, 3) == "failed hosts: 1, and --max_errors allows 0"
 
 
 def test_a_stop_request_ends_the_run_before_the_next_batch(fleet_of_four: Store) -> None:
     run = plan(fleet_of_four)
     start(fleet_of_four, run)
-    do(fleet_of_four, ledger.start_batch, run.id, 1)
+    do(fleet_of_four, gate.start_batch, run.id, 1)
     do(fleet_of_four, ledger.request_stop, run.id, by="grace")
     do(fleet_of_four, ledger.record, run.id, batch=1, outcomes=well(fleet_of_four, run))
-    assert do(fleet_of_four, ledger.start_batch, run.id, 2) == "stopped by grace"
+    assert do(fleet_of_four, gate.start_batch, run.id, 2) == "stopped by grace"
     assert states(fleet_of_four, run) == ["ok", "ok", "cancelled", "cancelled"]
     assert (of(fleet_of_four, run).state, of(fleet_of_four, run).message) == ("cancelled", "stopped by grace")
-    assert do(fleet_of_four, ledger.start_batch, run.id, 2) == "the run has ended: cancelled"
-    assert do(fleet_of_four, ledger.start_batch, "none", 1) == "the run has ended: it is not in the ledger"
+    assert do(fleet_of_four, gate.start_batch, run.id, 2) == "the run has ended: cancelled"
+    assert do(fleet_of_four, gate.start_batch, "none", 1) == "the run has ended: it is not in the ledger"
 
 
 # Recording
@@ -378,7 +378,7 @@ def test_a_run_with_nothing_left_and_nothing_bad_is_done(fleet_of_four: Store) -
 def test_what_had_started_is_unknown_and_the_rest_was_cancelled(fleet_of_four: Store) -> None:
     run = plan(fleet_of_four)
     start(fleet_of_four, run)
-    do(fleet_of_four, ledger.start_batch, run.id, 1)
+    do(fleet_of_four, gate.start_batch, run.id, 1)
     closed = do(fleet_of_four, ledger.close, run.id, message="ansible-playbook ended with 250")
     assert (closed.state, closed.message) == ("failed", "ansible-playbook ended with 250")
     assert states(fleet_of_four, run) == ["unknown", "unknown", "cancelled", "cancelled"]
@@ -437,7 +437,7 @@ def test_an_instance_that_was_only_restarted_keeps_its_status(fleet_of_four: Sto
 def test_a_run_whose_process_is_gone_is_lost_and_its_started_attempts_unknown(fleet_of_four: Store, put: Put) -> None:
     run = plan(fleet_of_four)
     start(fleet_of_four, run)
-    do(fleet_of_four, ledger.start_batch, run.id, 1)
+    do(fleet_of_four, gate.start_batch, run.id, 1)
     fleet_of_four.write_contents(run.id, 0, b"secret")
     assert ledger.sweep(fleet_of_four) == []
     put(REPLACE(of(fleet_of_four, run), owner=builders.dead_owner()))

@@ -10,7 +10,8 @@ import pytest
 
 from dbmod import errors, ledger, module_types, operations
 from dbmod.context import Context
-from dbmod.operations import Pace, Planned
+from dbmod.operations import Planned
+from dbmod.paces import Pace
 from dbmod.records import Attempt, Instance, Module, Row, Run
 from dbmod.selection import Selection, select
 from tests import builders, hosts
@@ -142,7 +143,7 @@ def test_a_second_run_on_the_same_is_refused_naming_the_first(fleet: Fleet) -> N
 def test_check_is_kept_in_the_run(fleet: Fleet) -> None:
     run = operations.plan_apply(fleet.here, one(), ["mymod"], check=True).run
     assert run
-    assert run.options == {"check": True}
+    assert (run.options["check"], run.pause_after) == (True, 0)
 
 
 # Selections
@@ -334,9 +335,12 @@ def test_a_type_that_restarts_the_server_defaults_to_batches_of_one(fleet: Fleet
     planned = operations.plan_apply(here, singles, ["tuned"])
     assert fleet.hosts(planned) == ["db-1", "db-2", "db-3"]
     assert planned.run
+    assert (planned.run.pause_after, planned.run.options["gate"]) == (1, True)
     with here.store.transaction(holder="a test") as tables:
         ledger.close(tables, planned.run.id)
-    assert fleet.hosts(operations.plan_apply(here, singles, ["tuned"], pace=Pace(batch_size=3))) == ["db-1 db-2 db-3"]
+    assert fleet.hosts(operations.plan_apply(here, singles, ["tuned"], pace=Pace(batch_size=3, canary=0))) == [
+        "db-1 db-2 db-3"
+    ]
 
 
 def test_types_are_read_a_few_times_not_once_for_each_instance(

@@ -129,24 +129,24 @@ def names_of(batches: list[list[Instance]]) -> list[str]:
 
 def test_batches_keep_the_order_and_the_size() -> None:
     singles = [builders.instance(name) for name in "abcdefg"]
-    assert names_of(planning.batches(singles, size=3)) == ["a b c", "d e f", "g"]
-    assert names_of(planning.batches(singles, size=1)) == list("abcdefg")
-    assert names_of(planning.batches(singles, size=50)) == ["a b c d e f g"]
-    assert planning.batches([], size=5) == []
+    assert names_of(planning.batches(singles, sizes=(3,))) == ["a b c", "d e f", "g"]
+    assert names_of(planning.batches(singles, sizes=(1,))) == list("abcdefg")
+    assert names_of(planning.batches(singles, sizes=(50,))) == ["a b c d e f g"]
+    assert planning.batches([], sizes=(5,)) == []
 
 
 def test_a_batch_has_at_most_one_member_of_a_cluster() -> None:
     members = [builders.instance(f"m{number}", cluster_id="c") for number in (1, 2, 3)]
     singles = [builders.instance(name) for name in "ab"]
-    assert names_of(planning.batches([*members, *singles], size=50)) == ["m1 a b", "m2", "m3"]
-    assert names_of(planning.batches([*members, *singles], size=2)) == ["m1 a", "m2 b", "m3"]
+    assert names_of(planning.batches([*members, *singles], sizes=(50,))) == ["m1 a b", "m2", "m3"]
+    assert names_of(planning.batches([*members, *singles], sizes=(2,))) == ["m1 a", "m2 b", "m3"]
 
 
 @settings(max_examples=50, deadline=None, database=None)
 @given(st.lists(st.sampled_from([None, "c", "d"]), max_size=20), st.integers(1, 6))
 def test_batches_hold_everything_once_within_the_rules(clusters: list[str | None], size: int) -> None:
     instances = [builders.instance(str(number), cluster_id=one) for number, one in enumerate(clusters)]
-    spread = planning.batches(instances, size=size)
+    spread = planning.batches(instances, sizes=(size,))
     assert sorted(one.id for batch in spread for one in batch) == sorted(one.id for one in instances)
     for batch in spread:
         assert 1 <= len(batch) <= size

@@ -1,0 +1,158 @@
+"""What may follow a run that carries modules to hosts: going on with it, or putting back what it changed."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from dbmod import errors, lookup, operations
+from dbmod.context import Context
+from dbmod.operations import Planned
+from dbmod.paces import Pace
+from dbmod.planning import Work
+from dbmod.records import Attempt, Instance, Module, Row, Run
+from dbmod.selection import Selection
+from dbmod.store.interface import Tables
+
+CARRYING = ("apply", "reapply", "remove", "rollback")
+CHECKED = ("apply", "reapply")  # whose module must be what it was when they were planned
+NOT_DONE = ("cancelled", "unreachable", "unknown", "error")
+
+
+def plan_resume(context: Context, reference: str) -> Planned:
+    """Plan to go on with a run that is paused, or has ended before all was done: what is done is not done again.
+
+    A paused run goes on itself. One that has ended is followed by a run over the rest, with the same contents, batch
+    size, delay and budgets; a host that finished without being heard is told so, and does nothing twice.
+    """
+    with context.transaction("run-resume") as tables:
+        run = lookup.run(tables, reference)
+        _refuse_unfit(tables, run)
+        states = ("planned",) if run.state == "paused" else NOT_DONE
+        rest = [one for one in _about_modules(tables, run) if one.state in states]
+        _refuse_moved(tables, run, rest)
+        if run.state == "paused":
+            return Planned(run=run)
+        work, missing = _work(tables, rest, back=False)
+        chosen, skipped = operations.ready(
+            [one.instance for one in work],
+            [] if run.verb == "remove" else list(dict.fromkeys(one.module for one in work if one.module)),
+            selection=Selection(all=True),
+            settings=context.settings,
+        )
+        ready = {one.id for one in chosen}
+        return operations.write(
+            tables,
+            context,
+            run.verb,
+            [one for one in work if one.instance.id in ready],
+            pace=_pace(run),
+            skipped=[*skipped, *missing],
+            options=_options(run) | {"follows": [*run.options.get("follows", ()), run.id]},
+            module_id=run.module_id,
+            follows=run.id,
+        )
+
+
+def plan_rollback(context: Context, run_id: str) -> Planned:
+    """Plan to put back, on the hosts that a run changed, the version each had; what it had not is removed again."""
+    with context.transaction("rollback") as tables:
+        run = lookup.run(tables, run_id)
+        changed = [one for one in _about_modules(tables, run) if _may_have_changed(run, one)]
+        work, missing = _work(tables, changed, back=True)
+        return operations.write(
+            tables,
+            context,
+            "rollback",
+            work,
+            pace=msgspec.structs.replace(_pace(run), max_errors=None, max_unreachable=None, on_failure="stop"),
+            skipped=missing,
+            options={"check": False},
+            module_id=run.module_id,
+            follows=run.id,
+        )
+
+
+def rolls_back(run: Run) -> bool:
+    """Tell whether a run was asked to put back what it changed when too much fails."""
+    return bool(run.options.get("pace", {}).get("on_failure") == "rollback")
+
+
+def followers(tables: Tables, run_id: str) -> list[Run]:
+    """Give the runs that follow one, the first first."""
+    return sorted((one for one in tables.find(Run) if one.follows == run_id), key=lambda one: one.serial)
+
+
+def _refuse_unfit(tables: Tables, run: Run) -> None:
+    show = f"dbmod run-show {run.id}"
+    if run.verb not in CARRYING or run.options.get("check"):
+        raise errors.Refused(f"The run {run.id} ({run.verb}) is none that could go on.", next_step=show)
+    if run.is_open and run.state != "paused":
+        raise errors.Refused(f"The run {run.id} is {run.state} already.", next_step=show)
+    for later in followers(tables, run.id):
+        what = "has been rolled back" if later.verb == "rollback" else "goes on"
+        raise errors.Refused(f"The run {run.id} {what} in run {later.id}.", next_step=f"dbmod run-show {later.id}")
+
+
+def _refuse_moved(tables: Tables, run: Run, rest: Iterable[Attempt]) -> None:
+    """Refuse where the module is no longer what the run was planned with; an earlier version asked for may go on."""
+    if run.verb not in CHECKED:
+        return
+    for number, module_id in sorted({(one.number, one.module_id) for one in rest}):
+        module = tables.get(Module, module_id)
+        name = module.name if module else module_id
+        if module is None or module.deleted_at is not None:
+            raise errors.Refused(f"Module '{name}' has been deleted since the run {run.id} was planned.")
+        if module.current.number != number and not run.options.get("version"):
+            raise errors.Refused(
+                f"Module '{name}' has moved on: the run {run.id} carries version {number}, "
+                f"and the current one is {module.current.number}.",
+                next_step=f"dbmod module-reapply {name}; dbmod run-cancel {run.id} ends a paused run",
+            )
+
+
+def _about_modules(tables: Tables, run: Run) -> list[Attempt]:
+    found = [one for one in tables.find(Attempt, run_id=run.id) if one.module_id and one.batch > 0]
+    return sorted(found, key=lambda one: (one.batch, one.position, one.order))
+
+
+def _may_have_changed(run: Run, attempt: Attempt) -> bool:
+    """Tell whether the host may hold something else now: it said so, or it began and was not heard."""
+    touched = attempt.state in ("ok", "unknown") or (attempt.state == "error" and attempt.evidence is not None)
+    return touched and (run.verb == "remove" or attempt.number != attempt.from_number)
+
+
+def _work(tables: Tables, attempts: Iterable[Attempt], *, back: bool) -> tuple[list[Work], list[operations.Skipped]]:
+    """Make work of attempts; an instance that is gone is named instead."""
+    work, missing = [], {}
+    for one in attempts:
+        instance, module = tables.get(Instance, one.instance_id), tables.get(Module, one.module_id)
+        if instance is None or instance.deleted_at is not None:
+            name = instance.name if instance else one.instance_id
+            missing[one.instance_id] = operations.Skipped(instance=name, why="it has been deleted")
+        elif back:
+            work.append(
+                Work(instance=instance, module=module, number=one.from_number or 0, from_number=one.number or None)
+            )
+        else:
+            row = tables.get(Row, one.instance_id, within=one.module_id)
+            held = row.held if row and row.removed_at is None else None
+            work.append(Work(instance=instance, module=module, number=one.number, from_number=held))
+    return work, list(missing.values())
+
+
+def _pace(run: Run) -> Pace:
+    """Give the pace of a run for those that follow it: without its beginning, and with its budgets in hosts."""
+    asked = msgspec.convert(run.options.get("pace", {}), Pace)
+    first = str(asked.batch_size).split(",")[-1] if asked.batch_size is not None else None
+    return msgspec.structs.replace(
+        asked,
+        batch_size=first,
+        ramp=False,
+        canary=0,
+        max_errors=run.max_errors,
+        max_unreachable=run.max_unreachable,
+    )
+
+
+def _options(run: Run) -> dict[str, object]:
+    return {name: value for name, value in run.options.items() if name not in ("pace", "follows")}
