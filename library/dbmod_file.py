@@ -10,8 +10,8 @@ version_added: "0.1.0"
 description:
   - Contents are a header of C(key=value) lines, an empty line, and then the bytes of the file, whatever they are.
   - C(path) is absolute, or relative to the directory of the database server. Its folder must be there.
-  - C(owner) and C(group) are names or numbers. Without them a file keeps its own, and a new one gets those of the
-    server's directory where the path is relative, else those of the login.
+  - C(owner) and C(group) are names or numbers. Without them a file keeps its own, and a new one gets those of its
+    folder where the path is relative, else those of the login.
   - C(mode) is octal, 0600 if unset.
   - C(validate) is a command, run without a shell, in which C(%s) stands for a private copy of the file. Unless it ends
     with 0, nothing is changed.
@@ -277,8 +277,9 @@ def owner_of(wanted, host):
     """Give uid and gid; None where the file keeps its own, or a new one is the login's."""
     now = look(wanted.path, host)
     base = now.owner if now is not None else None
-    if base is None and not wanted.path.startswith("/") and os.path.isdir(host.directory):
-        status = os.stat(host.directory)
+    folder = os.path.dirname(place_of(wanted.path, host))
+    if base is None and not wanted.path.startswith("/") and os.path.isdir(folder):
+        status = os.stat(folder)
         base = (status.st_uid, status.st_gid)
     if not wanted.owner and not wanted.group:
         return base

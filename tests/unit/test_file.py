@@ -150,3 +150,13 @@ def test_owner_and_mode_are_there_from_the_first_instant(host: kit.Host, tmp_pat
     os.chown(tmp_path / "root/etc/b", 0, 1)
     assert FILE.query is not None
     assert FILE.query(host) == "/etc/b belongs to 0:1"
+
+
+@pytest.mark.root
+def test_a_new_file_of_the_server_belongs_to_whom_its_folder_does(host: kit.Host, tmp_path: Path) -> None:
+    folder = tmp_path / "home/instances/i/etc"
+    folder.mkdir()
+    os.chown(folder, 61234, 61235)
+    assert FILE.apply(b"path=etc/x\n\nnew", host).changed
+    status = (folder / "x").stat()
+    assert (status.st_uid, status.st_gid) == (61234, 61235)
