@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 
 from dbmod import config, datastores, errors, module_types, names, providers
+from dbmod.identity import Actor
+from dbmod.module_types import ModuleType
 from dbmod.records import Instance, Module, Row
 from dbmod.store.interface import Tables
 
@@ -56,6 +58,15 @@ def _version_of(tables: Tables, settings: config.Settings, datastore: str, versi
         if not providers.describe(settings.provider).creates:
             raise
         return providers.check_version(settings, settings.provider, datastore, version)
+
+
+def refuse_power(module_type: ModuleType, *, actor: Actor, action: str) -> None:
+    """Refuse a type whose contents do on the host whatever they say to those who are not admin."""
+    if module_type.declares.admin and not actor.admin:
+        raise errors.Refused(
+            f"You must be admin to {action} a module of the type '{module_type.name}'.",
+            next_step="dbmod module-type-list shows the others",
+        )
 
 
 def refuse_bad_contents(

@@ -84,6 +84,7 @@ def new(
     type_name = request.type.lower()
     module_rules.refuse_bad_fields(request.name, request.description, request.apply_order)
     module_type = module_types.find(settings, type_name)
+    module_rules.refuse_power(module_type, actor=actor, action="create")
     datastore, version = module_rules.datastore_of(tables, settings, request.datastore, request.datastore_version)
     _refuse_admin_options(request, actor=actor, action="create")
     module_rules.refuse_bad_contents(module_type, contents, settings=settings, validate=validate)
@@ -156,6 +157,7 @@ def changed(
         after = msgspec.structs.replace(after, declared_in=source.declared_in)
     module_rules.refuse_bad_fields(after.name, after.description, after.apply_order)
     module_type = module_types.find(settings, after.type)
+    module_rules.refuse_power(module_type, actor=actor, action="update")
     if (after.datastore, after.datastore_version) != (before.datastore, before.datastore_version):
         datastore, version = module_rules.datastore_of(tables, settings, after.datastore, after.datastore_version)
         after = msgspec.structs.replace(after, datastore=datastore, datastore_version=version)

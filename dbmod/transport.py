@@ -18,7 +18,8 @@ import msgspec
 from dbmod import names, paths, records
 
 HOSTSIDE = paths.PACKAGE / "hostside"
-KIT = ("files", "child", "kit", "evidence", "work", "change", "look", "bundle")  # in the order they import each other
+# In the order they import each other.
+KIT = ("files", "child", "command", "kit", "evidence", "work", "change", "look", "bundle")
 BOOTSTRAP = (
     "import sys;sys.version_info<(3,6)and(print('dbmod-refused - dbmod needs Python 3.6 or newer on the host'),"
     "sys.exit(1));i=sys.stdin.buffer;exec(compile(i.read(int(i.readline(20))),'dbmod','exec'))"

@@ -8,11 +8,12 @@ import hashlib
 import os
 import stat
 import time
-from typing import Callable, Iterator, NamedTuple, Optional, Sequence, Union
+from typing import Callable, Iterator, NamedTuple, Optional, Sequence, Tuple, Union
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 CHUNK_BYTES = 1 << 20
+KEPT = "kept.dat"  # what a type keeps in its module's folder
 
 
 class Unusable(Exception):
@@ -232,10 +233,20 @@ def mode_of(path: str) -> Optional[int]:
         return None
 
 
-def replace_file(path: str, data: bytes, mode: Optional[int]) -> None:
+def owner_of(path: str) -> Optional[Tuple[int, int]]:
+    """Give uid and gid of a file, None where there is none."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_uid, status.st_gid
+
+
+def replace_file(path: str, data: bytes, mode: Optional[int], owner: Optional[Tuple[int, int]] = None) -> None:
     """Replace a file of the host's own, through a private folder beside it; keeps owner and mode unless told."""
     parent, name = os.path.split(path)
     old = os.stat(path) if os.path.exists(path) else None
+    owner = owner or owner_of(path)
     beside = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         inside = "." + name + ".dbmod"
@@ -243,8 +254,8 @@ def replace_file(path: str, data: bytes, mode: Optional[int]) -> None:
             assert private is not None
             try:
                 write_new(private, name, data)
-                if old is not None and (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
-                    os.chown(name, old.st_uid, old.st_gid, dir_fd=private, follow_symlinks=False)
+                if owner is not None and owner != (os.geteuid(), os.getegid()):
+                    os.chown(name, owner[0], owner[1], dir_fd=private, follow_symlinks=False)
                 kept = stat.S_IMODE(old.st_mode) if old is not None else 0o600
                 os.chmod(name, kept if mode is None else mode, dir_fd=private)
                 os.rename(name, name, src_dir_fd=private, dst_dir_fd=beside)

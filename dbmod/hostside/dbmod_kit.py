@@ -4,10 +4,10 @@
 import os
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
+from . import dbmod_command as commands
 from . import dbmod_files as files
 
 MESSAGE_LIMIT = 255  # characters of a message; the width of the registry's own texts
-OUTPUT_LIMIT_BYTES = 65536  # of a command's output that is kept; the rest is read and dropped
 PATHS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # an SSH session's PATH often lacks sbin
 TEST_ROOT = "DBMOD_TEST_ROOT"  # a scratch root for tests of types of host scope; absent anywhere else
 
@@ -32,6 +32,7 @@ class Declares(NamedTuple):
     restarts    applying restarts the database server
     keys        names of the keys its contents take
     datastores  the only ones it works on; empty: any
+    admin       only an admin may register it: its contents do on the host whatever they say
     """
 
     needs: Tuple[str, ...] = ()
@@ -40,13 +41,10 @@ class Declares(NamedTuple):
     restarts: bool = False
     keys: Tuple[str, ...] = ()
     datastores: Tuple[str, ...] = ()
+    admin: bool = False
 
 
-class Completed(NamedTuple):
-    """How a command ended: its exit code, and the beginning of what it printed."""
-
-    code: int
-    output: str
+Completed = commands.Completed
 
 
 class Host:
@@ -54,6 +52,10 @@ class Host:
 
     instance, datastore, datastore_version, port   of the database server; port is 0 where unknown
     directory    the instance's own directory; types of instance scope keep their files there
+    module       id of the module
+    held         its contents as they lie on the host: for query, which is given none
+    home         where dbmod keeps contents and results on this host
+    folder       the module's own folder there; keep() writes to it
     check        change nothing, tell what would change
     unfinished   the last try on this host failed or was cut off: what it left may be incomplete
     """
@@ -64,6 +66,10 @@ class Host:
         self.datastore_version = str(facts.get("datastore_version", ""))
         self.port = int(facts.get("port") or 0)
         self.directory = str(facts.get("directory", ""))
+        self.module = str(facts.get("module", ""))
+        self.held = bytes(facts.get("held", b""))
+        self.home = str(facts.get("home", ""))
+        self.folder = str(facts.get("folder", ""))
         self.check = check
         self.unfinished = unfinished
         self.root = os.environ.get(TEST_ROOT, "")
@@ -84,16 +90,20 @@ class Host:
         except OSError as error:
             raise Refused("%s cannot be read (%s)" % (path, error.strerror)) from None
 
-    def write_file(self, path: str, data: bytes, mode: Optional[int] = None) -> bool:
+    def write_file(
+        self, path: str, data: bytes, mode: Optional[int] = None, owner: Optional[Tuple[int, int]] = None
+    ) -> bool:
         """Make *path* hold *data*, whole or not at all; tell whether that is a change.
 
         mode    of the file; None: as it is, 0600 for a new one
+        owner   uid and gid; None: as it is, ours for a new one
         """
-        if self.read_file(path) == data and mode in (None, files.mode_of(self.path(path))):
+        is_same = self.read_file(path) == data and mode in (None, files.mode_of(self.path(path)))
+        if is_same and owner in (None, files.owner_of(self.path(path))):
             return False
         if not self.check:
             try:
-                files.replace_file(self.path(path), data, mode)
+                files.replace_file(self.path(path), data, mode, owner)
             except OSError as error:
                 raise Refused("%s cannot be written (%s)" % (path, error.strerror)) from None
         return True
@@ -109,32 +119,54 @@ class Host:
                 raise Refused("%s cannot be removed (%s)" % (path, error.strerror)) from None
         return True
 
-    def command(self, arguments: List[str], changes: bool = True) -> Completed:
+    def keep(self, data: Optional[bytes]) -> None:
+        """Keep *data* beside the module's contents for a later apply or remove; None: keep nothing."""
+        if self.check or data == self.kept():
+            return
+        path = os.path.join(self.folder, files.KEPT)
+        try:
+            if data is None:
+                os.unlink(path)
+            else:
+                files.replace_file(path, data, 0o600)
+        except OSError as error:
+            raise Refused("%s cannot be written (%s)" % (path, error.strerror)) from None
+
+    def kept(self) -> Optional[bytes]:
+        """Give what keep() left; None where there is nothing."""
+        path = os.path.join(self.folder, files.KEPT)
+        try:
+            with open(path, "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise Refused("%s cannot be read (%s)" % (path, error.strerror)) from None
+
+    def command(
+        self,
+        arguments: List[str],
+        changes: bool = True,
+        data: bytes = b"",
+        environment: Optional[Dict[str, str]] = None,
+        limit_seconds: Optional[float] = None,
+    ) -> Completed:
         """Run a program without a shell and wait; secrets never go into *arguments*.
 
-        changes  False for a question, which check mode asks too; a change reads as done there (code 0)
+        changes      False for a question, which check mode asks too; a change reads as done there (code 0)
+        data         for its standard input
+        environment  instead of the session's own
         """
         if self.check and changes:
             return Completed(0, "")
-        import subprocess  # 8 ms, only for types that run something
-
-        environment = dict(os.environ, PATH=os.environ.get("PATH", "") + ":" + PATHS, LC_ALL="C")
+        if environment is None:
+            environment = dict(os.environ, PATH=os.environ.get("PATH", "") + ":" + PATHS, LC_ALL="C")
         try:
-            process = subprocess.Popen(
-                arguments,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                env=environment,
-            )
+            return commands.run(arguments, environment, data, limit_seconds=limit_seconds)
+        except commands.TimedOut:
+            raise Refused("%s timed out after %g s" % (arguments[0], limit_seconds or 0)) from None
         except OSError as error:
             raise Refused("%s cannot be run (%s)" % (arguments[0], error.strerror)) from None
-        assert process.stdout is not None
-        kept = process.stdout.read(OUTPUT_LIMIT_BYTES)
-        while process.stdout.read(OUTPUT_LIMIT_BYTES):
-            pass
-        process.stdout.close()
-        return Completed(process.wait(), kept.decode("utf-8", "replace"))
 
 
 Validate = Callable[[bytes], None]

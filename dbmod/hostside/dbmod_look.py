@@ -31,7 +31,8 @@ def look(request: work.Request, module: work.Module, kind: Optional[kit.Type], i
             if request["verb"] == "retrieve":
                 answer.update(_contents(found.evidence, kind, folder))
             if kind is not None and kind.query is not None and _is_whole(found.evidence, answer):
-                said = work.call(request, kind, b"")["message"]
+                held = files.read(folder, evidence_of.CONTENTS, CONTENTS_LIMIT_BYTES) or b""
+                said = work.call(request, module, kind, held)["message"]
                 if said:
                     answer.update(note="missing", observed="", detail=said)
             return answer

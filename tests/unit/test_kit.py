@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dbmod import paths, records
-from dbmod.hostside import dbmod_child, dbmod_evidence, dbmod_files
+from dbmod.hostside import dbmod_child, dbmod_command, dbmod_evidence, dbmod_files
 from dbmod.hostside import dbmod_kit as kit
 
 HOSTSIDE = sorted((paths.PACKAGE / "hostside").glob("dbmod_*.py"))
@@ -123,10 +123,47 @@ def test_host_refuses_with_the_path_and_the_reason(tmp_path: Path, monkeypatch: 
         host.command(["no-such-program"])
 
 
-def test_host_keeps_the_beginning_of_a_flood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_host_keeps_the_end_of_a_flood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     host = a_host(tmp_path, monkeypatch)
-    ended = host.command(["/bin/sh", "-c", "head -c 300000 /dev/zero | tr '\\0' x; exit 3"])
-    assert (ended.code, ended.output) == (3, "x" * kit.OUTPUT_LIMIT_BYTES)
+    ended = host.command(["/bin/sh", "-c", "head -c 300000 /dev/zero | tr '\\0' x; echo y; exit 3"])
+    assert (ended.code, ended.output) == (3, "x" * (dbmod_command.OUTPUT_LIMIT_BYTES - 2) + "y\n")
+
+
+def test_host_command_is_given_data_and_reads_as_it_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = a_host(tmp_path, monkeypatch)
+    data = b"x" * 300_000 + b"end\n"
+    assert host.command(["/bin/cat"], data=data).output.endswith("xend\n")
+    assert host.command(["/bin/true"], data=data).code == 0
+    assert host.command(["/usr/bin/env"], environment={"ONLY": "this"}).output == "ONLY=this\n"
+
+
+def test_host_command_is_not_awaited_for_what_it_leaves_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = a_host(tmp_path, monkeypatch)
+    ended = host.command(["/bin/sh", "-c", "sleep 60 & echo $!"])
+    os.kill(int(ended.output), 9)
+    assert ended.code == 0
+
+
+def test_host_command_is_killed_at_its_limit_with_its_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = a_host(tmp_path, monkeypatch)
+    with pytest.raises(kit.Refused, match=r"/bin/sh timed out after 0\.2 s"):
+        host.command(["/bin/sh", "-c", f"sleep 60 & echo $! >{tmp_path}/child; wait"], limit_seconds=0.2)
+    child = Path("/proc", (tmp_path / "child").read_text().strip(), "stat")
+    assert not child.exists() or child.read_text().split()[2] == "Z"
+
+
+def test_host_keeps_what_a_type_needs_later(tmp_path: Path) -> None:
+    host = kit.Host({"folder": str(tmp_path)})
+    assert host.kept() is None
+    host.keep(b"before")
+    kit.Host({"folder": str(tmp_path)}, check=True).keep(None)
+    assert host.kept() == b"before"
+    assert (tmp_path / dbmod_files.KEPT).stat().st_mode & 0o777 == 0o600
+    host.keep(None)
+    host.keep(None)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_child_gives_the_answer() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dbmod import config, errors, module_types
+from dbmod import config, errors, module_types, paths
 from dbmod.hostside import dbmod_kit as kit
 from tests import hosts
 
@@ -17,12 +17,14 @@ def with_types(directory: Path, **sources: str) -> config.Settings:
     return config.Settings(type_directories=(str(directory),))
 
 
+LIBRARY = paths.content() / "library"
 GOOD = hosts.type_source("return kit.Outcome(True, '')", header="DOCUMENTATION = 'short_description: Do it'")
 
 
 def test_listing_finds_our_types_and_the_users(tmp_path: Path) -> None:
     found = module_types.listing(with_types(tmp_path, mine=GOOD))
-    assert list(found) == ["mine", "new_relic_license", "ping"]
+    assert list(found) == sorted({"mine", *(path.stem.removeprefix("dbmod_") for path in LIBRARY.glob("dbmod_*.py"))})
+    assert {"file", "new_relic_license", "ping", "script", "sql"} < set(found)
     assert found["mine"].summary == "Do it"
     assert found["mine"].declares == kit.Declares()
     assert found["ping"].declares.keys == ("message",)

@@ -421,3 +421,15 @@ def test_the_same_contents_given_again_mend_damaged_ones(here: Context) -> None:
     changed = registry.change(here, module.id, Change(), builders.contents(1))
     assert changed.current.number == 1
     assert here.store.read_contents(module.id, 1) == builders.contents(1)
+
+
+def test_only_an_admin_registers_and_changes_what_does_anything_on_a_host(here: Context) -> None:
+    tenant = builders.as_actor(here, builders.TENANT)
+    request = registry.Request(name="mine", type="script", live_update=True)
+    script = b"#!/bin/sh\necho hello\n"
+    with pytest.raises(errors.Refused, match="You must be admin to create a module of the type 'script'"):
+        registry.create(tenant, request, script)
+    shared = registry.create(here, msgspec.structs.replace(request, full_access=True), script)
+    assert not shared.is_admin
+    with pytest.raises(errors.Refused, match="You must be admin to update a module of the type 'script'"):
+        registry.change(tenant, "mine", registry.Change(), b"#!/bin/sh\nid\n")
