@@ -16,6 +16,7 @@ from dbmod import (
     module_sync,
     paths,
     playbook_plans,
+    plays,
     rollouts,
     run_directory,
     variables,
@@ -36,7 +37,7 @@ LINES_LIMIT = 50  # of what a play says of its plan
 def begin(here: Context, playbook: str, play: Play) -> doors.Answer:
     """Plan what a play asks for, and take the run over. Under --check nothing is written, but for HOSTS_ARE_ASKED.
 
-    Returns  {"plan": see doors.plan_of, "told": lines for people, "added": hosts that the inventory has not}
+    Returns  {"plan": see plays.plan_of, "told": lines for people, "added": hosts that the inventory has not}
     Raises   BadInput, Refused and whatever the operation raises
     """
     planner = playbook_plans.PLANNERS.get(playbook)
@@ -54,12 +55,12 @@ def begin(here: Context, playbook: str, play: Play) -> doors.Answer:
         _refuse_strangers(rehearsal, planned.run, play)
         _refuse_unapproved(rehearsal, planned.run, awx.planned_run(play.given))
     if is_rehearsal:
-        return doors.nothing() | {"told": _told(rehearsal, planned, "Nothing is done (--check). It would"), "added": []}
+        return plays.nothing() | {"told": _told(rehearsal, planned, "Nothing is done (--check). It would"), "added": []}
     planned = planner(here, given, play)
     asks = "asks hosts what would change (--check):" if play.check else "is to"
     told = _told(here, planned, f"Run {planned.run.id} {asks}" if planned.run else "")
     if planned.run is None:
-        return doors.nothing() | {"told": told, "added": []}
+        return plays.nothing() | {"told": told, "added": []}
     # A job of AWX has its inventory from another place, where the file that ssh looks into was thrown away.
     living = here.store.snapshot().find(Instance, deleted_at=None)
     fleet_inventory.write_known_hosts(here.settings, connections.known_hosts(living))

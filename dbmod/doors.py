@@ -5,7 +5,6 @@ They run on the controller, inside ansible-playbook's workers, whoever launched 
 
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from dbmod import (
     identity,
     inventory,
     ledger,
-    planning,
+    plays,
     processes,
     rollouts,
     ssh_trouble,
@@ -32,12 +31,11 @@ from dbmod import (
 from dbmod.context import Context
 from dbmod.evidence import Outcome
 from dbmod.failpoints import failpoint
-from dbmod.records import Attempt, Instance, Module, Row, Run
+from dbmod.records import Attempt, Instance, Run
 from dbmod.store.interface import Tables
 from dbmod.survey import Told
 
 BATCH_POLL_SECONDS = 0.25
-RETRIEVED_WEIGHT = 2  # what a host gives passes through Ansible as base64, in several copies: 6 times its size
 INTERPRETER = "ansible_python_interpreter"
 HOST_VARIABLES = (
     "dbmod_id",
@@ -47,9 +45,6 @@ HOST_VARIABLES = (
     "dbmod_directory",
     "dbmod_port",
 )
-AROUND = {"gate": False, "before_host": "", "after_host": ""}  # options of a run: what is done around each host
-HOST_LISTS: tuple[str, ...] = ("hosts", "module_hosts", "watched_hosts", "way_back_hosts", "put_back_hosts")
-HOST_LISTS += ("members", "new_hosts", "leaving_hosts")
 Answer = dict[str, Any]
 
 
@@ -71,12 +66,12 @@ def context() -> Context:
 def start(here: Context, run_id: str) -> Answer:
     """Take over a planned run and hand its plan to the plays below.
 
-    Returns  {"plan": …}, see `plan_of`
+    Returns  {"plan": …}, see `plays.plan_of`
     """
     with here.store.transaction(holder=run_id) as tables:
         run = ledger.start(tables, run_id, processes.owner(os.getppid()))
     failpoint("after_plan")
-    return {"plan": plan_of(here.store.snapshot(), run)}
+    return {"plan": plays.plan_of(here.store.snapshot(), run)}
 
 
 def way_back(here: Context, run_id: str) -> Answer:
@@ -87,70 +82,9 @@ def way_back(here: Context, run_id: str) -> Answer:
     tables = here.store.snapshot()
     run = tables.get(Run, run_id)
     if run is None or not rollouts.rolls_back(run) or not gate_rules.is_spent(run, tables.find(Attempt, run_id=run_id)):
-        return nothing()
+        return plays.nothing()
     planned = rollouts.plan_rollback(here, run_id)
-    return start(here, planned.run.id) if planned.run else nothing()
-
-
-def nothing() -> Answer:
-    """Give the plan of a play that has nothing to do: no hosts for the plays below."""
-    plan = {"run": "", "verb": "", "cluster": "", "batch_sizes": [1], "at_once": 0, "delay": 0, **AROUND}
-    return {"plan": plan | {name: [] for name in HOST_LISTS}, "msg": "Nothing to do."}
-
-
-def plan_of(tables: Tables, run: Run) -> dict[str, Any]:
-    """Write a run as the variables that the playbooks take their hosts and batches from.
-
-    hosts         inventory names, in order; for create and the like those whose instances the run claims
-    batch_sizes   of the module plays; of a run that was paused, what is left
-    rolls_back    what it changed is put back when too much fails
-    is_watched    each host is looked at (gate) before and after, or has tasks of the user's around it (before_host …)
-    at_once       hosts served at the same time where contents are large; 0: as many as Ansible's forks
-    module_hosts  those that get or lose modules
-    members       of the run's cluster, all living ones in order; new_hosts and leaving_hosts are among them
-    """
-    planned = tables.find(Attempt, run_id=run.id, state="planned")
-    attempts = sorted(planned, key=lambda attempt: attempt.position)
-    sizes = Counter(batch for batch, _ in {(one.batch, one.instance_id) for one in attempts if one.batch > 0})
-    host_names = inventory.host_names(tables.find(Instance, deleted_at=None))
-    claimed = _unique(host_names[one.instance_id] for one in attempts if one.batch == 0)
-    touched = _unique(host_names[one.instance_id] for one in attempts if one.batch > 0)
-    members = fleet.members_of(tables, run.cluster_id) if run.cluster_id else []
-    around = {name: run.options.get(name, value) for name, value in AROUND.items()}
-    is_watched, is_back = any(around.values()) and not run.options.get("check"), run.verb == "rollback"
-    return {
-        "run": run.id,
-        "verb": run.verb,
-        "hosts": claimed or touched,
-        "module_hosts": touched if not (is_watched or is_back) else [],
-        "watched_hosts": touched if is_watched and not is_back else [],
-        "way_back_hosts": touched if rollouts.rolls_back(run) else [],
-        "put_back_hosts": touched if is_back else [],
-        "batch_sizes": [sizes[batch] for batch in sorted(sizes)] or [1],
-        **around,
-        "at_once": planning.hosts_at_once(_contents_sizes(tables, run, attempts)),
-        "delay": run.delay_seconds,
-        "cluster": run.cluster_id or "",
-        "members": [host_names[member.id] for member in members],
-        "new_hosts": claimed if run.verb in ("create", "grow") else [],
-        "leaving_hosts": claimed if run.verb in ("shrink", "delete") else [],
-    }
-
-
-def _contents_sizes(tables: Tables, run: Run, attempts: Sequence[Attempt]) -> Iterable[int]:
-    """Give the bytes that go to each host of a run, or come from it."""
-    sizes = Counter[str]()
-    modules = {one.id: one for one in tables.find(Module)}
-    carried = [(one.instance_id, one.module_id, one.number) for one in attempts if one.module_id]
-    if run.verb == "retrieve":
-        asked = {one.instance_id for one in attempts}
-        rows = [tables.get(Row, instance_id, within=module_id) for instance_id in asked for module_id in modules]
-        carried = [(row.instance_id, row.module_id, row.held or 0) for row in rows if row]
-    for instance_id, module_id, number in carried:
-        version = modules[module_id].version(number)
-        sizes[instance_id] += version.size_bytes if version else 0
-    weight = RETRIEVED_WEIGHT if run.verb == "retrieve" else 1
-    return [weight * size for size in sizes.values()]
+    return start(here, planned.run.id) if planned.run else plays.nothing()
 
 
 def gate(here: Context, run_id: str, hosts: Sequence[str], instance_ids: Sequence[str]) -> Answer:
@@ -365,7 +299,3 @@ def instance_report(variables: Mapping[str, Any], *, reached: bool) -> dict[str,
         "untouched": variables.get("instance_untouched") is True,
         "unreached": variables.get("instance_reached") is False,
     }
-
-
-def _unique(values: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(values))

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from dbmod import building, doors, errors, fleet, inventory, ledger, operations, processes
+from dbmod import building, doors, errors, fleet, inventory, ledger, operations, plays, processes
 from dbmod.building import Account, Member, NewInstance
 from dbmod.context import Context
 from dbmod.paces import Pace
@@ -86,7 +86,7 @@ def test_the_plan_of_a_cluster_names_its_members_and_the_new_and_leaving_ones(he
     members = [builders.instance(f"myclust-member-{number}", cluster_id=cluster.id) for number in (10, 2, 1, 3)]
     put(cluster, *members)
     _, run = fleet.plan_cluster_shrink(here, "myclust", ["myclust-member-2"])
-    plan = doors.plan_of(here.store.snapshot(), run)
+    plan = plays.plan_of(here.store.snapshot(), run)
     assert plan["members"] == [f"myclust-member-{number}" for number in (1, 2, 3, 10)]
     assert (plan["hosts"], plan["leaving_hosts"]) == (["myclust-member-2"],) * 2
     assert (plan["module_hosts"], plan["new_hosts"], plan["batch_sizes"]) == ([], [], [1])
