@@ -45,14 +45,14 @@ def _apply(here: Context, given: Given, play: Play) -> Planned:
         here,
         _selection(given, play),
         _names(given, "modules"),
-        pace=_pace(given),
+        pace=_pace(given, play),
         check=play.check,
         version=given.get("contents_version"),
     )
 
 
 def _remove(here: Context, given: Given, play: Play) -> Planned:
-    return operations.plan_remove(here, _selection(given, play), given["module"], pace=_pace(given), check=play.check)
+    return operations.plan_remove(here, _selection(given, play), given["module"], pace=_pace(given, play), check=play.check)
 
 
 def _query(here: Context, given: Given, play: Play) -> Planned:
@@ -76,7 +76,7 @@ def _reapply(here: Context, given: Given, play: Play) -> Planned:
         md5=given.get("md5"),
         include_clustered=given["include_clustered"],
         force=given["force"],
-        pace=_pace(given),
+        pace=_pace(given, play),
         hosts=play.instance_ids,
         check=play.check,
     )
@@ -208,11 +208,12 @@ def _selection(given: Given, play: Play) -> Selection:
     )
 
 
-def _pace(given: Given) -> Pace:
+def _pace(given: Given, play: Play) -> Pace:
+    has_workflow = bool(awx.planned_run(play.given))  # which has a canary of its own, and nobody to answer a pause
     return Pace(
         batch_size=given.get("batch_size"),
         ramp=given["ramp"],
-        canary=given.get("canary"),
+        canary=given.get("canary", 0 if has_workflow else None),
         delay_seconds=given["delay"],
         max_errors=given["max_errors"],
         max_unreachable=given.get("max_unreachable"),
