@@ -52,7 +52,9 @@ def _apply(here: Context, given: Given, play: Play) -> Planned:
 
 
 def _remove(here: Context, given: Given, play: Play) -> Planned:
-    return operations.plan_remove(here, _selection(given, play), given["module"], pace=_pace(given, play), check=play.check)
+    return operations.plan_remove(
+        here, _selection(given, play), given["module"], pace=_pace(given, play), check=play.check
+    )
 
 
 def _query(here: Context, given: Given, play: Play) -> Planned:
