@@ -25,7 +25,7 @@ def change(
     """
     try:
         if request.get("baseline"):
-            found = work.call(dict(request, check=True), kind, contents)
+            found = work.call(dict(request, check=True), module, kind, contents)
             if found["status"] != "OK" or found["changed"]:
                 said = found["message"] if found["status"] != "OK" else "applying it would change something"
                 return work.line(module, found["status"], kit.one_line("not recorded: %s" % said), note="differs")
@@ -41,7 +41,7 @@ def change(
                 contents = _held(folder)
             differs = _differs(request, module, kind, folder, previous)
             if folder is None or request["check"]:
-                outcome = work.call(request, kind, contents, _is_unfinished(folder, previous))
+                outcome = work.call(request, module, kind, contents, _is_unfinished(folder, previous))
                 return _line(module, outcome, differs)
             return _recorded(request, module, kind, contents, folder=folder, previous=previous, differs=differs)
     except files.Unusable as error:
@@ -112,7 +112,7 @@ def _recorded(
             if request["verb"] == "apply":
                 _place_contents(request, kind, contents, folder, differs)
             work.failpoint(request, "before_type")
-            outcome = work.call(request, kind, contents, unfinished)
+            outcome = work.call(request, module, kind, contents, unfinished)
             work.failpoint(request, "after_type")
             if request["verb"] == "remove" and outcome["status"] == "OK":
                 files.remove(folder, evidence_of.CONTENTS)

@@ -232,10 +232,14 @@ def mode_of(path: str) -> Optional[int]:
         return None
 
 
-def replace_file(path: str, data: bytes, mode: Optional[int]) -> None:
-    """Replace a file of the host's own, through a private folder beside it; keeps owner and mode unless told."""
+def replace_file(path: str, data: bytes, mode: Optional[int], like: Optional[str] = None) -> None:
+    """Replace a file of the host's own, through a private folder beside it; keeps owner and mode unless told.
+
+    like  a file whose owner and mode a new one gets
+    """
     parent, name = os.path.split(path)
-    old = os.stat(path) if os.path.exists(path) else None
+    model = path if os.path.exists(path) or like is None else like
+    old = os.stat(model) if os.path.exists(model) else None
     beside = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         inside = "." + name + ".dbmod"

@@ -16,6 +16,10 @@ class Refused(Exception):
     """A type says no; its text is shown to the user, so it never holds contents."""
 
 
+class Busy(Refused):
+    """The server is up, and not ready yet: it loads its data, or repairs them."""
+
+
 class Outcome(NamedTuple):
     """What a type did: whether anything changed, and one line for the user, without secrets."""
 
@@ -52,7 +56,11 @@ class Completed(NamedTuple):
 class Host:
     """The host as a type sees it. Everything that changes it goes through here, so check mode comes free.
 
-    instance, datastore, datastore_version, port   of the database server; port is 0 where unknown
+    instance, datastore, datastore_version   of the database server
+    address, port    where it answers; "" and 0 where unknown
+    memory_mib       what the instance has; 0 where unknown
+    restart_command  the words that restart it, and wait until it is up; empty where unknown
+    module       id of the module
     directory    the instance's own directory; types of instance scope keep their files there
     check        change nothing, tell what would change
     unfinished   the last try on this host failed or was cut off: what it left may be incomplete
@@ -62,7 +70,11 @@ class Host:
         self.instance = str(facts.get("instance", ""))
         self.datastore = str(facts.get("datastore", ""))
         self.datastore_version = str(facts.get("datastore_version", ""))
+        self.address = str(facts.get("address") or "")
         self.port = int(facts.get("port") or 0)
+        self.memory_mib = int(facts.get("memory_mib") or 0)
+        self.restart_command = [str(word) for word in facts.get("restart_command") or ()]
+        self.module = str(facts.get("module", ""))
         self.directory = str(facts.get("directory", ""))
         self.check = check
         self.unfinished = unfinished
@@ -84,18 +96,33 @@ class Host:
         except OSError as error:
             raise Refused("%s cannot be read (%s)" % (path, error.strerror)) from None
 
-    def write_file(self, path: str, data: bytes, mode: Optional[int] = None) -> bool:
+    def write_file(self, path: str, data: bytes, mode: Optional[int] = None, like: str = "") -> bool:
         """Make *path* hold *data*, whole or not at all; tell whether that is a change.
 
         mode    of the file; None: as it is, 0600 for a new one
+        like    a file whose owner and mode a new one gets
         """
         if self.read_file(path) == data and mode in (None, files.mode_of(self.path(path))):
             return False
         if not self.check:
             try:
-                files.replace_file(self.path(path), data, mode)
+                files.replace_file(self.path(path), data, mode, self.path(like) if like else None)
             except OSError as error:
                 raise Refused("%s cannot be written (%s)" % (path, error.strerror)) from None
+        return True
+
+    def make_directory(self, path: str) -> bool:
+        """Make a directory that everybody may enter; tell whether it was missing."""
+        if os.path.isdir(self.path(path)):
+            return False
+        if not self.check:
+            try:
+                for folder in reversed([self.path(path), os.path.dirname(self.path(path))]):
+                    if not os.path.isdir(folder):
+                        os.mkdir(folder)
+                        os.chmod(folder, 0o755)  # whatever the umask is
+            except OSError as error:
+                raise Refused("%s cannot be made (%s)" % (path, error.strerror)) from None
         return True
 
     def remove_file(self, path: str) -> bool:
@@ -109,26 +136,31 @@ class Host:
                 raise Refused("%s cannot be removed (%s)" % (path, error.strerror)) from None
         return True
 
-    def command(self, arguments: List[str], changes: bool = True) -> Completed:
+    def command(self, arguments: List[str], changes: bool = True, fed: bytes = b"") -> Completed:
         """Run a program without a shell and wait; secrets never go into *arguments*.
 
         changes  False for a question, which check mode asks too; a change reads as done there (code 0)
+        fed      what it finds on its standard input
         """
         if self.check and changes:
             return Completed(0, "")
         import subprocess  # 8 ms, only for types that run something
+        import tempfile
 
         environment = dict(os.environ, PATH=os.environ.get("PATH", "") + ":" + PATHS, LC_ALL="C")
-        try:
-            process = subprocess.Popen(
-                arguments,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                env=environment,
-            )
-        except OSError as error:
-            raise Refused("%s cannot be run (%s)" % (arguments[0], error.strerror)) from None
+        with tempfile.TemporaryFile() as standard_input:  # has no name; a pipe could fill up before it is read
+            standard_input.write(fed)
+            standard_input.seek(0)
+            try:
+                process = subprocess.Popen(
+                    arguments,
+                    stdin=standard_input,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    env=environment,
+                )
+            except OSError as error:
+                raise Refused("%s cannot be run (%s)" % (arguments[0], error.strerror)) from None
         assert process.stdout is not None
         kept = process.stdout.read(OUTPUT_LIMIT_BYTES)
         while process.stdout.read(OUTPUT_LIMIT_BYTES):

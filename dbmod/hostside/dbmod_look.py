@@ -31,8 +31,10 @@ def look(request: work.Request, module: work.Module, kind: Optional[kit.Type], i
             if request["verb"] == "retrieve":
                 answer.update(_contents(found.evidence, kind, folder))
             if kind is not None and kind.query is not None and _is_whole(found.evidence, answer):
-                said = work.call(request, kind, b"")["message"]
-                if said:
+                said = work.call(request, module, kind, b"")["message"]
+                if said.startswith("overridden"):
+                    answer.update(note="drifted", detail=said)
+                elif said:
                     answer.update(note="missing", observed="", detail=said)
             return answer
     except OSError as error:

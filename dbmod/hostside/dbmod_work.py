@@ -86,9 +86,11 @@ def host_lock(request: Request, kind: kit.Type) -> Iterator[None]:
             yield
 
 
-def call(request: Request, kind: kit.Type, contents: bytes, unfinished: bool = False) -> Dict[str, Any]:
+def call(
+    request: Request, module: Module, kind: kit.Type, contents: bytes, unfinished: bool = False
+) -> Dict[str, Any]:
     """Run the type's function for the request's verb in a child; give status, message and changed, whatever it does."""
-    facts = dict(request["facts"], instance=request["instance"])
+    facts = dict(request["facts"], instance=request["instance"], module=module["module"])
     facts["directory"] = facts.get("directory") or os.path.join(request["home"], "instances", request["instance"])
     host = kit.Host(facts, check=request["check"], unfinished=unfinished)
     verb = request["verb"] if request["verb"] in ("apply", "remove") else "query"

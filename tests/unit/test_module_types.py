@@ -22,7 +22,7 @@ GOOD = hosts.type_source("return kit.Outcome(True, '')", header="DOCUMENTATION =
 
 def test_listing_finds_our_types_and_the_users(tmp_path: Path) -> None:
     found = module_types.listing(with_types(tmp_path, mine=GOOD))
-    assert list(found) == ["mine", "new_relic_license", "ping"]
+    assert list(found) == ["config", "mine", "new_relic_license", "ping"]
     assert found["mine"].summary == "Do it"
     assert found["mine"].declares == kit.Declares()
     assert found["ping"].declares.keys == ("message",)
