@@ -43,7 +43,13 @@ HOST_VARIABLES = (
     "dbmod_datastore",
     "dbmod_datastore_version",
     "dbmod_directory",
+    "dbmod_provider",
+    "dbmod_unit",
+    "dbmod_address",
     "dbmod_port",
+    "dbmod_memory_mib",
+    "dbmod_restart_command",
+    "dbmod_facts",
 )
 Answer = dict[str, Any]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from dbmod import config, doors, errors, evidence, ledger, module_types, names, ssh_trouble, transport
+from dbmod import config, doors, errors, evidence, ledger, module_types, names, providers, ssh_trouble, transport
 from dbmod.context import Context
 from dbmod.evidence import Outcome
 from dbmod.failpoints import FILE, NAME, failpoint
@@ -149,10 +149,28 @@ def _request(
         datastore=str(variables["dbmod_datastore"]),
         datastore_version=str(variables["dbmod_datastore_version"]),
         directory=str(variables.get("dbmod_directory", "")),
+        address=_address(variables),
         port=int(variables.get("dbmod_port") or 0),
+        memory_mib=int(variables.get("dbmod_memory_mib") or 0),
+        restart_command=_restart_command(variables),
         time_limit_seconds=here.settings.type_timeout_seconds,
         failpoint=transport.Failpoint(name=wanted, file=os.environ[FILE]) if wanted else None,
     )
+
+
+def _address(variables: Mapping[str, Any]) -> str:
+    """Give where the server answers as seen on its host; an adopted one need not listen where clients reach it."""
+    facts = variables.get("dbmod_facts") or {}
+    return str(facts.get("listens_on") or variables.get("dbmod_address") or "")
+
+
+def _restart_command(variables: Mapping[str, Any]) -> tuple[str, ...]:
+    """Give the instance's own command where it was adopted with one, else its provider's."""
+    own = variables.get("dbmod_restart_command")
+    if own:
+        return tuple(str(word) for word in own)
+    known = {key: str(variables.get(f"dbmod_{key}", "")) for key in ("directory", "unit")}
+    return providers.restart_command(str(variables.get("dbmod_provider", "")), **known)
 
 
 def _module_request(run: Run, module: Module, attempt: Attempt) -> transport.ModuleRequest:

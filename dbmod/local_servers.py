@@ -8,6 +8,7 @@ number may by now be another process.
       data/ run/  0700      the server's own
       log/        0700      server.log
       server.pid            for people and monitoring; dbmod itself does not trust it
+      server.json           how it was started, for whoever has to restart it: see `main`
       instances/            what the module types keep
 """
 
@@ -16,6 +17,7 @@ import shutil
 import signal
 import socket
 import subprocess  # noqa: TID251  (this is the door to the local servers)
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -25,6 +27,7 @@ import msgspec
 from dbmod import datastores, errors, names
 
 LOG_LINES = 8
+RECORD = "server.json"
 POLL_SECONDS = 0.02
 KILL_SECONDS = 10
 COMM_LENGTH = 15  # of /proc/<pid>/comm
@@ -150,6 +153,7 @@ def start(place: Place, server: Server, *, check: bool = False) -> bool:
     said_before = place.log.stat().st_size if place.log.exists() else 0
     process = _spawn(place, [program, *server.arguments])
     _write_pid(place, process.pid)
+    _write_record(place, server)
     deadline = time.monotonic() + server.start_seconds
     while not is_listening(place.address, place.port):
         if process.poll() is not None:
@@ -208,6 +212,40 @@ def _write_pid(place: Place, pid: int) -> None:
     fresh = place.pid_file.with_suffix(".new")
     fresh.write_text(f"{pid}\n")
     fresh.replace(place.pid_file)
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """How a server was started."""
+
+    place: Place
+    server: Server
+
+
+def _write_record(place: Place, server: Server) -> None:
+    data = msgspec.json.encode(Record(place=place, server=server), enc_hook=str)
+    record = place.directory / RECORD
+    if record.exists() and record.read_bytes() == data:
+        return
+    fresh = record.with_suffix(".new")
+    fresh.write_bytes(data)
+    fresh.replace(record)
+
+
+def restart(directory: Path) -> None:
+    """Restart the server of a directory as it was started last.
+
+    Raises  Refused where it was never started by a dbmod that kept how; whatever stop and start raise
+    """
+    try:
+        data = (directory / RECORD).read_bytes()
+    except FileNotFoundError as error:
+        raise errors.Refused(
+            f"{directory / RECORD} is missing, which says how the server is started",
+            next_step="dbmod restart <instance>, which writes it",
+        ) from error
+    record = msgspec.json.decode(data, type=Record, dec_hook=lambda kind, text: kind(text))
+    stop(record.place, record.server)
+    start(record.place, record.server)
 
 
 def stop(place: Place, server: Server, *, check: bool = False) -> bool:
@@ -273,3 +311,17 @@ def _said(place: Place, offset: int) -> str:
         text = log.read().decode(errors="replace")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return " | ".join(lines[-LOG_LINES:]) or "it wrote nothing to its log"
+
+
+def main() -> int:
+    """Restart the server of the directory that the command line names."""
+    try:
+        restart(Path(sys.argv[1]))
+    except errors.DbmodError as error:
+        sys.stderr.write("\n".join(error.lines()) + "\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

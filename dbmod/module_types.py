@@ -5,6 +5,7 @@ are good; the same source is what hosts are sent.
 """
 
 import contextlib
+import importlib
 import sys
 import types as python_types
 from collections.abc import Iterator
@@ -145,12 +146,20 @@ def _read(path: Path) -> str:
         raise errors.BadInput(f"{path} cannot be read ({type(error).__name__})") from None
 
 
+def _part(name: str) -> python_types.ModuleType:
+    """Give a part of the kit that only some types import."""
+    if not name.startswith(PREFIX):
+        raise AttributeError(name)
+    return importlib.import_module(f"dbmod.hostside.{name}")
+
+
 @contextlib.contextmanager
 def _kit_importable() -> Iterator[None]:
     """Let `from ansible.module_utils import dbmod_kit` give our kit without importing Ansible, which takes 200 ms."""
     package = python_types.ModuleType("ansible")
     utilities = python_types.ModuleType("ansible.module_utils")
     utilities.dbmod_kit = kit  # type: ignore[attr-defined]
+    utilities.__getattr__ = _part  # type: ignore[method-assign]
     package.module_utils = utilities  # type: ignore[attr-defined]
     stand_ins = {"ansible": package, "ansible.module_utils": utilities, "ansible.module_utils.dbmod_kit": kit}
     before = {name: sys.modules.get(name) for name in stand_ins}

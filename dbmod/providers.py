@@ -29,6 +29,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ignores: tuple[str, ...] = ()  # options of create that mean nothing to it: volume_type, nics …
     encrypted: bool  # whether contents travel encrypted: encrypted_rpc_messaging
     observed_by: Literal["port", "nothing"]  # how list and show see that a server is down
+    restart_command: tuple[str, ...] = ()  # on the host; may hold {python}, {package}, {directory}, {unit}
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +84,14 @@ class Hooks(Protocol):
 def names() -> list[str]:
     """List the providers: the folders roles/provider_*."""
     return paths.drop_ins("provider")
+
+
+def restart_command(name: str, *, directory: str, unit: str) -> tuple[str, ...]:
+    """Give the words that restart a server on its host; none where the provider is not known."""
+    if name not in names():
+        return ()
+    known = {"python": sys.executable, "package": str(paths.PACKAGE.parent), "directory": directory, "unit": unit}
+    return tuple(word.format(**known) for word in describe(name).restart_command)
 
 
 @functools.cache

@@ -20,6 +20,9 @@ from dbmod import names, paths, records
 HOSTSIDE = paths.PACKAGE / "hostside"
 # In the order they import each other.
 KIT = ("files", "child", "command", "kit", "evidence", "work", "change", "look", "bundle")
+# What only some types import; it goes along with those alone. In the same order.
+EXTRAS = ("expressions", "dropin", "redis", "mysql", "postgresql")
+FACTS = ("datastore", "datastore_version", "directory", "address", "port", "memory_mib", "restart_command")
 BOOTSTRAP = (
     "import sys;sys.version_info<(3,6)and(print('dbmod-refused - dbmod needs Python 3.6 or newer on the host'),"
     "sys.exit(1));i=sys.stdin.buffer;exec(compile(i.read(int(i.readline(20))),'dbmod','exec'))"
@@ -68,7 +71,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     datastore: str = ""  # the instance's own
     datastore_version: str = ""
     directory: str = ""  # dbmod_directory; empty: the instance's folder below home
+    address: str = ""  # where the server answers, as seen on its host
     port: int = 0
+    memory_mib: int = 0
+    restart_command: tuple[str, ...] = ()
     time_limit_seconds: float = 300  # of each module's function
     lock_wait_seconds: float = 30
     failpoint: Failpoint | None = None
@@ -126,11 +132,11 @@ def frame(request: Request, sources: Mapping[str, str], contents: Sequence[bytes
     """
     sizes = [len(data) for data in contents] or [0] * len(request.modules)
     kit = _kit()
-    types = [(name, source.encode()) for name, source in sources.items()]
+    types = _extras(sources) + [(name, source.encode()) for name, source in sources.items()]
     header = msgspec.structs.asdict(request)
     header["modules"] = [msgspec.structs.asdict(module) for module in request.modules]
     header["failpoint"] = request.failpoint and msgspec.structs.asdict(request.failpoint)
-    header["facts"] = {name: header.pop(name) for name in ("datastore", "datastore_version", "directory", "port")}
+    header["facts"] = {name: header.pop(name) for name in FACTS}
     header["kit"] = [(name, len(source)) for name, source in kit]
     header["types"] = [(name, len(source)) for name, source in types]
     for module, size in zip(header["modules"], sizes, strict=True):
@@ -144,6 +150,12 @@ def frame(request: Request, sources: Mapping[str, str], contents: Sequence[bytes
 @functools.cache
 def _kit() -> list[tuple[str, bytes]]:
     return [(f"dbmod_{name}", _source(name)) for name in KIT]
+
+
+def _extras(sources: Mapping[str, str]) -> list[tuple[str, bytes]]:
+    """Give the parts of the kit that a type's source names; the host reads them only for a type that is there."""
+    named = [name for name in EXTRAS if any(f"dbmod_{name}" in source for source in sources.values())]
+    return [(f".dbmod_{name}", _source(name)) for name in named]  # no type's name begins so
 
 
 @functools.cache

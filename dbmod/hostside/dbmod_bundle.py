@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import sys
+import types
 from typing import Any, BinaryIO, Dict, Optional
 
 from . import dbmod_change as change
@@ -94,7 +95,23 @@ def _look(header: Dict[str, Any], sources: Dict[str, str]) -> bool:
 
 
 def _loaded(sources: Dict[str, str], name: str) -> Optional[kit.Type]:
-    return kit.load(name, sources[name], "dbmod_%s.py" % name)[0] if name in sources else None
+    if name not in sources:
+        return None
+    for part in [part for part in sources if part.startswith(".") and part[1:] in sources[name]]:
+        _install(part[1:], sources[part])
+    return kit.load(name, sources[name], "dbmod_%s.py" % name)[0]
+
+
+def _install(part: str, source: str) -> None:
+    """Let types import a part of the kit that came with them."""
+    package: Any = sys.modules[__package__ or ""]
+    if hasattr(package, part):
+        return
+    module: Any = types.ModuleType("%s.%s" % (__package__, part))
+    module.__package__ = __package__
+    sys.modules[module.__name__] = module
+    exec(compile(source, part + ".py", "exec"), module.__dict__)
+    setattr(package, part, module)
 
 
 def _contents(stream: BinaryIO, module: Dict[str, Any]) -> Optional[bytes]:

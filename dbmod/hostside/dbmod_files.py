@@ -242,11 +242,21 @@ def owner_of(path: str) -> Optional[Tuple[int, int]]:
     return status.st_uid, status.st_gid
 
 
-def replace_file(path: str, data: bytes, mode: Optional[int], owner: Optional[Tuple[int, int]] = None) -> None:
-    """Replace a file of the host's own, through a private folder beside it; keeps owner and mode unless told."""
+def replace_file(
+    path: str,
+    data: bytes,
+    mode: Optional[int],
+    owner: Optional[Tuple[int, int]] = None,
+    like: Optional[str] = None,
+) -> None:
+    """Replace a file of the host's own, through a private folder beside it; keeps owner and mode unless told.
+
+    like  a file whose owner and mode a new one gets
+    """
     parent, name = os.path.split(path)
-    old = os.stat(path) if os.path.exists(path) else None
-    owner = owner or owner_of(path)
+    model = path if os.path.exists(path) or like is None else like
+    old = os.stat(model) if os.path.exists(model) else None
+    owner = owner or owner_of(model)
     beside = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         inside = "." + name + ".dbmod"

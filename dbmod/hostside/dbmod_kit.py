@@ -16,6 +16,10 @@ class Refused(Exception):
     """A type says no; its text is shown to the user, so it never holds contents."""
 
 
+class Busy(Refused):
+    """The server is up, and not ready yet: it loads its data, or repairs them."""
+
+
 class Outcome(NamedTuple):
     """What a type did: whether anything changed, and one line for the user, without secrets."""
 
@@ -50,7 +54,10 @@ Completed = commands.Completed
 class Host:
     """The host as a type sees it. Everything that changes it goes through here, so check mode comes free.
 
-    instance, datastore, datastore_version, port   of the database server; port is 0 where unknown
+    instance, datastore, datastore_version   of the database server
+    address, port    where it answers; "" and 0 where unknown
+    memory_mib       what the instance has; 0 where unknown
+    restart_command  the words that restart it, and wait until it is up; empty where unknown
     directory    the instance's own directory; types of instance scope keep their files there
     module       id of the module
     held         its contents as they lie on the host: for query, which is given none
@@ -64,7 +71,10 @@ class Host:
         self.instance = str(facts.get("instance", ""))
         self.datastore = str(facts.get("datastore", ""))
         self.datastore_version = str(facts.get("datastore_version", ""))
+        self.address = str(facts.get("address") or "")
         self.port = int(facts.get("port") or 0)
+        self.memory_mib = int(facts.get("memory_mib") or 0)
+        self.restart_command = [str(word) for word in facts.get("restart_command") or ()]
         self.directory = str(facts.get("directory", ""))
         self.module = str(facts.get("module", ""))
         self.held = bytes(facts.get("held", b""))
@@ -91,21 +101,41 @@ class Host:
             raise Refused("%s cannot be read (%s)" % (path, error.strerror)) from None
 
     def write_file(
-        self, path: str, data: bytes, mode: Optional[int] = None, owner: Optional[Tuple[int, int]] = None
+        self,
+        path: str,
+        data: bytes,
+        mode: Optional[int] = None,
+        owner: Optional[Tuple[int, int]] = None,
+        like: str = "",
     ) -> bool:
         """Make *path* hold *data*, whole or not at all; tell whether that is a change.
 
         mode    of the file; None: as it is, 0600 for a new one
         owner   uid and gid; None: as it is, ours for a new one
+        like    a file whose owner and mode a new one gets
         """
         is_same = self.read_file(path) == data and mode in (None, files.mode_of(self.path(path)))
         if is_same and owner in (None, files.owner_of(self.path(path))):
             return False
         if not self.check:
             try:
-                files.replace_file(self.path(path), data, mode, owner)
+                files.replace_file(self.path(path), data, mode, owner, self.path(like) if like else None)
             except OSError as error:
                 raise Refused("%s cannot be written (%s)" % (path, error.strerror)) from None
+        return True
+
+    def make_directory(self, path: str) -> bool:
+        """Make a directory that everybody may enter; tell whether it was missing."""
+        if os.path.isdir(self.path(path)):
+            return False
+        if not self.check:
+            try:
+                for folder in reversed([self.path(path), os.path.dirname(self.path(path))]):
+                    if not os.path.isdir(folder):
+                        os.mkdir(folder)
+                        os.chmod(folder, 0o755)  # whatever the umask is
+            except OSError as error:
+                raise Refused("%s cannot be made (%s)" % (path, error.strerror)) from None
         return True
 
     def remove_file(self, path: str) -> bool:

@@ -33,7 +33,9 @@ def look(request: work.Request, module: work.Module, kind: Optional[kit.Type], i
             if kind is not None and kind.query is not None and _is_whole(found.evidence, answer):
                 held = files.read(folder, evidence_of.CONTENTS, CONTENTS_LIMIT_BYTES) or b""
                 said = work.call(request, module, kind, held)["message"]
-                if said:
+                if said.startswith("overridden"):
+                    answer.update(note="drifted", detail=said)
+                elif said:
                     answer.update(note="missing", observed="", detail=said)
             return answer
     except OSError as error:

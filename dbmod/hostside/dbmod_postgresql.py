@@ -1,0 +1,192 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Settings of PostgreSQL: read, checked by the server's own program, made live by a reload."""
+
+import glob
+import os
+import re
+import shutil
+import tempfile
+import time
+from typing import Dict, List, Optional, Tuple
+
+from . import dbmod_kit as kit
+
+Values = Dict[str, str]
+
+NAME = "postgresql"
+TITLE = "PostgreSQL"
+EXACT = True  # the program tells what it makes of a value
+MAIN = "postgresql.conf"
+USUAL = ("/etc/postgresql/*/*/postgresql.conf", "/var/lib/pgsql/data/postgresql.conf")  # of Debian and Red Hat
+ENDING = ".conf"
+DOWN_SECONDS = 60  # without any answer after a restart
+RELOAD_SECONDS = 5
+PROGRAMS = "/usr/lib/postgresql/*/bin:/usr/pgsql-*/bin"
+LINE = re.compile(r"([A-Za-z_][\w.]*)\s*=\s*(.*)\Z")
+QUOTED = re.compile(r'"([^"]*)"')
+RESERVED = frozenset(
+    "config_file data_directory external_pid_file hba_file ident_file include include_dir include_if_exists"
+    " listen_addresses port primary_conninfo ssl_passphrase_command unix_socket_directories unix_socket_group"
+    " unix_socket_permissions".split()
+)
+
+
+def settings(text: str) -> Values:
+    """Read the lines of a postgresql.conf."""
+    found: Values = {}
+    for number, raw in enumerate(text.split("\n"), 1):
+        line = raw.strip()
+        if not line or line.startswith("#"):
+            continue
+        matched = LINE.match(line)
+        if not matched:
+            raise kit.Refused("line %d: not a name, an equals sign and a value" % number)
+        name = matched.group(1).lower()
+        if name in RESERVED:
+            raise kit.Refused("line %d: %s belongs to the instance, not to a module" % (number, name))
+        found[name] = matched.group(2)
+    return found
+
+
+def include_line(directory: str) -> str:
+    return "include_dir '%s'" % directory.replace("'", "''")
+
+
+def includes(main: str, directory: str) -> bool:
+    """Tell whether the server's own configuration reads what lies in a directory."""
+    wanted = include_line(directory)
+    return any(line.strip().replace(" = ", " ") == wanted for line in main.split("\n"))
+
+
+def arrange(host: kit.Host, directory: str, like: str, present: List[str]) -> bool:
+    """Nothing to do: the server reads every file of the directory."""
+    del host, directory, like, present
+    return False
+
+
+def check(host: kit.Host, text: str, main_file: str, link: "Optional[Link]") -> Values:
+    """Let the server's program read its configuration with the text; give what it makes of the settings.
+
+    Asked before the file is in its place: pg_file_settings shows only what lies there already, where any reload would
+    find it too.
+    Raises  Refused with the program's reason
+    """
+    wanted = settings(text)
+    main = host.path(main_file)
+    data = _data(host, main_file)
+    folder = tempfile.mkdtemp(prefix="dbmod-postgresql-")
+    try:
+        candidate = folder + "/postgresql.conf"
+        with open(candidate, "w", encoding="utf-8") as file:
+            file.write("%s\n%s\n" % (include_line(main).replace("include_dir", "include", 1), text))
+        words = [_program(link), "-D", data, "--config-file=" + candidate, "-C"]
+        if os.geteuid() == 0:
+            owner = os.stat(data)
+            os.chown(folder, owner.st_uid, owner.st_gid)
+            os.chown(candidate, owner.st_uid, owner.st_gid)
+            words = _as_user(owner.st_uid, owner.st_gid) + words
+        _said(host, words + ["port"], wanted)
+        return {name: _said(host, words + [name], wanted) for name in wanted if "." not in name}
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _as_user(uid: int, gid: int) -> List[str]:
+    return ["setpriv", "--reuid=%d" % uid, "--regid=%d" % gid, "--clear-groups", "--"]
+
+
+def _data(host: kit.Host, main_file: str) -> str:
+    main = (host.read_file(main_file) or b"").decode("utf-8", "replace")
+    found = re.search(r"^\s*data_directory\s*=\s*'((?:[^']|'')*)'", main, re.MULTILINE)
+    return found.group(1).replace("''", "'") if found else os.path.dirname(host.path(main_file))
+
+
+def _said(host: kit.Host, words: List[str], wanted: Values) -> str:
+    ended = host.command(words, changes=False)
+    lines = [line.strip() for line in ended.output.splitlines() if line.strip()]
+    if ended.code == 0:
+        return lines[-1] if lines else ""
+    said = next((line for line in lines if "contains errors" not in line), "code %d" % ended.code)
+    said = QUOTED.sub(lambda one: one.group(0) if one.group(1).lower() in wanted else '"…"', said)
+    raise kit.Refused("PostgreSQL refuses it: %s" % re.sub(r"^.*?(?:LOG|FATAL|ERROR): +", "", said))
+
+
+def _program(link: "Optional[Link]") -> str:
+    """Find the program that is the running server's, else the newest."""
+    said = link.ask("SELECT setting FROM pg_config WHERE name = 'BINDIR';")[1].strip() if link is not None else ""
+    places = [said] + [one for pattern in PROGRAMS.split(":") for one in sorted(glob.glob(pattern), reverse=True)]
+    path = ":".join(place for place in places if place.startswith("/"))
+    found = shutil.which("postgres", path="%s:%s:%s" % (path, os.environ.get("PATH", ""), kit.PATHS))
+    if not found:
+        raise kit.Refused("the program postgres is not installed here to check the settings with")
+    return found
+
+
+def connect(host: kit.Host, main: str) -> "Optional[Link]":
+    """Log in to the server; None where nothing answers.
+
+    Raises  Refused where it lets nobody in; Busy while it starts
+    """
+    del main
+    service = host.path("etc/client.conf")
+    options = ["--no-psqlrc", "--no-password", "--quiet", "--no-align", "--tuples-only", "--field-separator=\t"]
+    options.append("--set=ON_ERROR_STOP=1")
+    if os.path.isfile(service):
+        words = ["env", "PGSERVICEFILE=" + service, "psql", "service=dbmod"] + options
+    else:
+        words = ["runuser", "-u", "postgres", "--", "psql", "-d", "postgres", "-p", str(host.port or 5432)] + options
+    link = Link(host, words)
+    code, said = link.ask("SELECT 1;")
+    if code == 0:
+        return link
+    if "starting up" in said or "shutting down" in said or "too many" in said or "recovery" in said:
+        raise kit.Busy("PostgreSQL takes no connection now")
+    if "Connection refused" in said or "No such file or directory" in said:
+        return None
+    raise kit.Refused("PostgreSQL does not let us in by its socket (psql ended with code %d)" % code)
+
+
+class Link:
+    """The way to a server: psql."""
+
+    def __init__(self, host: kit.Host, words: List[str]) -> None:
+        self.host = host
+        self.words = words
+
+    def close(self) -> None:
+        """Nothing stays open between two questions."""
+
+    def ask(self, statements: str) -> Tuple[int, str]:
+        ended = self.host.command(self.words, changes=False, data=statements.encode("utf-8"))
+        return ended.code, ended.output
+
+    def _rows(self, statement: str) -> List[List[str]]:
+        code, said = self.ask(statement)
+        if code != 0:
+            raise kit.Refused("PostgreSQL does not tell its settings (psql ended with code %d)" % code)
+        return [line.split("\t") for line in said.split("\n") if "\t" in line]
+
+    def _known(self, names: List[str]) -> List[List[str]]:
+        if not names:
+            return []
+        quoted = ", ".join("'%s'" % name for name in names)
+        return self._rows("SELECT name, context, setting FROM pg_settings WHERE lower(name) IN (%s);" % quoted)
+
+    def values(self, names: List[str]) -> Values:
+        """Give what the server has now of these settings."""
+        return {row[0].lower(): row[2] for row in self._known(names)}
+
+    def make_live(self, wanted: Values) -> List[str]:
+        """Reload, and wait until the settings are there; give the names that need a restart."""
+        known = self._known(sorted(wanted))
+        restart = {row[0].lower() for row in known if row[1] in ("postmaster", "internal")}
+        expected = {name: value for name, value in wanted.items() if name not in restart}
+        self.ask("SELECT pg_reload_conf();")
+        deadline = time.monotonic() + RELOAD_SECONDS
+        while self.values(sorted(expected)) != expected and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return sorted(restart)
+
+    def started(self) -> str:
+        """Name this start of the server."""
+        return self.ask("SELECT pg_postmaster_start_time();")[1].strip()

@@ -1,0 +1,83 @@
+"""The type config on a real PostgreSQL: at run time, by a restart, refused, put back, overridden, removed."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from dbmod import local_servers
+from tests import local_fleet
+from tests.config_modules import Configured, watched
+
+pytestmark = pytest.mark.patient
+
+
+@pytest.fixture(scope="module")
+def post() -> Iterator[Configured]:
+    with local_fleet.opened() as opened:
+        yield Configured(opened, opened.create("post", "postgresql"))
+
+
+def _get(post: Configured, name: str) -> str:
+    return post.fleet.client(post.instance, f"-XAtc 'SHOW {name}'").strip()
+
+
+def test_setting_is_changed_by_a_reload_and_comes_back(post: Configured) -> None:
+    started, files, before = _started(post), post.files(), _get(post, "work_mem")
+    state, message, changed = post.apply("memory", "work_mem = @memory_mib/64@MB  # of the flavor\nlog_connections = on\n")
+    assert (state, changed) == ("ok", True), message
+    assert message.endswith(" in effect")
+    assert (_get(post, "work_mem"), _get(post, "log_connections")) == ("8MB", "on")
+    assert post.again("memory") == ("ok", message, False)
+    post.fleet.client(post.instance, """-qc "ALTER SYSTEM SET work_mem = '5MB'" -c 'SELECT pg_reload_conf()'""")
+    assert "overridden: work_mem" in post.query()
+    assert post.again("memory") == ("ok", f"{message}, overridden: work_mem", False)
+    post.fleet.client(post.instance, """-qc 'ALTER SYSTEM RESET work_mem' -c 'SELECT pg_reload_conf()'""")
+    assert "overridden" not in post.query()
+    assert post.remove("memory") == ("ok", "settings removed", True)
+    assert (_get(post, "work_mem"), _started(post), post.files()) == (before, started, files)
+
+
+def test_what_needs_a_restart_gets_one_and_survives_it(post: Configured, figure: Callable[[str, str], None]) -> None:
+    started = _started(post)
+    port = post.instance.port or 0
+    with watched(lambda: local_servers.is_listening("127.0.0.1", port)) as down:
+        state, message, changed = post.apply("buffers", "shared_buffers = 64MB\nmax_connections = 50\n")
+    assert (state, changed) == ("ok", True), message
+    assert (_get(post, "shared_buffers"), _get(post, "max_connections")) == ("64MB", "50")
+    assert _started(post) != started
+    figure("config", f"PostgreSQL restarted for a setting: {down[0]:.2f} s without an answer")
+    started = _started(post)
+    assert post.again("buffers") == ("ok", message, False)
+    assert _started(post) == started
+
+
+def test_bad_setting_is_never_live(post: Configured) -> None:
+    started, files = _started(post), post.files()
+    for line in ("no_such_setting = 1", "work_mem = many", "shared_buffers = 'many'", "log_statement = 'many"):
+        state, message, _ = post.apply("bad", f"{line}\n")
+        assert (state, message[:10]) == ("error", "PostgreSQL"), message
+        assert "many" not in message
+    assert (_started(post), post.files()) == (started, files)
+
+
+def test_server_that_does_not_come_up_gets_the_old_settings_back(post: Configured) -> None:
+    files = post.files()
+    state, message, _ = post.apply("buffers", "shared_preload_libraries = 'no_such_library'\n")
+    assert state == "error"
+    assert "did not come up, the old settings are back and it is up; refused with" in message
+    assert "shared_preload_libraries" in message
+    assert post.files() == files
+    assert _get(post, "shared_buffers") == "64MB"
+
+
+def test_restart_is_left_to_the_user_where_the_contents_say_so(post: Configured) -> None:
+    started = _started(post)
+    state, message, changed = post.apply("buffers", "# dbmod: no-restart\nshared_buffers = 32MB\n")
+    assert (state, changed) == ("ok", True), message
+    assert "pending restart: " in message
+    assert (_get(post, "shared_buffers"), _started(post)) == ("64MB", started)
+    assert post.again("buffers") == ("ok", message, False)
+
+
+def _started(post: Configured) -> str:
+    return post.fleet.client(post.instance, "-XAtc 'SELECT pg_postmaster_start_time()'")

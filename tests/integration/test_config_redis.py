@@ -1,0 +1,112 @@
+"""The type config on a real Redis: at run time, by a restart, refused, put back, overridden, removed."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from dbmod import local_servers
+from tests import local_fleet
+from tests.config_modules import Configured, watched
+
+pytestmark = pytest.mark.patient
+
+
+@pytest.fixture(scope="module")
+def red() -> Iterator[Configured]:
+    with local_fleet.opened() as opened:
+        yield Configured(opened, opened.create("red", "redis"))
+
+
+def _get(red: Configured, name: str) -> str:
+    return red.fleet.client(red.instance, f"CONFIG GET {name}").split()[1]
+
+
+def test_setting_is_changed_at_run_time_and_comes_back(red: Configured) -> None:
+    pid, files = red.pid(), red.files()
+    state, message, changed = red.apply("policy", "maxmemory-policy allkeys-lru\nmaxmemory @memory_mib*0.5@mb\n")
+    assert (state, changed) == ("ok", True), message
+    assert message.startswith("settings ")
+    assert message.endswith(" in effect")
+    assert (_get(red, "maxmemory-policy"), _get(red, "maxmemory")) == ("allkeys-lru", str(256 << 20))
+    assert red.again("policy") == ("ok", message, False)
+    red.fleet.client(red.instance, "CONFIG SET maxmemory 100mb")
+    assert "overridden: maxmemory" in red.query()
+    assert red.again("policy") == ("ok", message, True)
+    assert _get(red, "maxmemory") == str(256 << 20)
+    assert "overridden" not in red.query()
+    assert red.pid() == pid
+    assert red.remove("policy") == ("ok", "settings removed", True)
+    assert (_get(red, "maxmemory-policy"), _get(red, "maxmemory")) == ("noeviction", str(384 << 20))
+    assert (red.pid(), red.files()) == (pid, files)
+
+
+def test_what_needs_a_restart_gets_one_and_survives_it(red: Configured, figure: Callable[[str, str], None]) -> None:
+    pid = red.pid()
+    port = red.instance.port or 0
+    with watched(lambda: local_servers.is_listening("127.0.0.1", port)) as down:
+        state, message, changed = red.apply("databases", "databases 20\ntcp-backlog 64\n")
+    assert (state, changed) == ("ok", True), message
+    assert red.pid() != pid
+    assert (_get(red, "databases"), _get(red, "tcp-backlog")) == ("20", "64")
+    figure("config", f"Redis restarted for a setting: {down[0]:.2f} s without an answer")
+    pid = red.pid()
+    assert red.again("databases") == ("ok", message, False)
+    assert red.pid() == pid
+
+
+def test_bad_setting_is_never_live(red: Configured) -> None:
+    pid, files = red.pid(), red.files()
+    state, message, _ = red.apply("bad", "maxmemory-policy no-such-policy\n")
+    assert state == "error"
+    assert message.startswith("line 1 (maxmemory-policy): ")
+    assert "no-such-policy" not in message
+    state, message, _ = red.apply("bad", "no-such-setting yes\n")
+    assert (state, message[:26]) == ("error", "line 1 (no-such-setting): "), message
+    assert (red.pid(), red.files()) == (pid, files)
+
+
+def test_server_that_does_not_come_up_gets_the_old_settings_back(red: Configured) -> None:
+    red.fleet.client(red.instance, "-n 15 SET kept yes")
+    files = red.files()
+    state, message, _ = red.apply("databases", "databases 2\n")
+    assert state == "error"
+    assert "did not come up, the old settings are back and it is up; refused with" in message
+    assert "databases" in message
+    assert red.files() == files
+    assert red.fleet.client(red.instance, "-n 15 GET kept") == "yes\n"
+    assert _get(red, "databases") == "20"
+
+
+def test_restart_is_left_to_the_user_where_the_contents_say_so(red: Configured) -> None:
+    pid = red.pid()
+    state, message, changed = red.apply("databases", "# dbmod: no-restart\ndatabases 18\nmaxclients 900\n")
+    assert (state, changed) == ("ok", True), message
+    assert message.endswith(" in effect, pending restart: databases")
+    assert (red.pid(), _get(red, "databases"), _get(red, "maxclients")) == (pid, "20", "900")
+    assert red.again("databases") == ("ok", message, False)
+    assert "overridden" not in red.query()
+    assert red.remove("databases")[1].startswith("settings removed")
+
+
+def test_two_modules_live_side_by_side(red: Configured) -> None:
+    red.apply("one", "hz 20\n")
+    red.apply("two", "slowlog-max-len 77\n")
+    assert (_get(red, "hz"), _get(red, "slowlog-max-len")) == ("20", "77")
+    red.remove("one")
+    assert (_get(red, "hz"), _get(red, "slowlog-max-len")) == ("10", "77")
+    red.remove("two")
+
+
+def test_server_that_does_not_include_them_is_named_the_line(red: Configured) -> None:
+    settings = red.directory.parent / "redis.conf"
+    before = settings.read_text()
+    settings.write_text(before.replace("include", "# include"))
+    state, message, _ = red.apply("lost", "hz 20\n")
+    settings.write_text(before)
+    line = f'include "{red.directory}/index.conf"'
+    assert (state, message) == ("error", f"{settings} does not include dbmod's settings: add at its end: {line}")
+
+
+def test_settings_of_another_server_are_refused(red: Configured) -> None:
+    state, message, _ = red.apply("other", "[mysqld]\nmax_connections = 10\n")
+    assert (state, message) == ("error", "the contents are settings of mysql, and this is redis")

@@ -1,0 +1,89 @@
+"""The type config: how it reads contents. With servers: integration/test_config_*.py."""
+
+import pytest
+
+from dbmod import config, module_types, transport
+from dbmod.hostside import dbmod_kit as kit
+from dbmod.hostside import dbmod_mysql as mysql
+from dbmod.hostside import dbmod_postgresql as postgresql
+from dbmod.hostside import dbmod_redis as redis
+
+TYPES = module_types.listing(config.Settings())
+CONFIG = module_types.functions(TYPES["config"])
+
+
+def test_it_declares_what_it_works_on() -> None:
+    assert TYPES["config"].declares == kit.Declares(restarts=True, datastores=("redis", "mysql", "postgresql"))
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [
+        b"maxmemory @memory_mib*0.7@mb\n",
+        b"# dbmod: no-restart\r\nsave 900 1\r\nsave 60 1000\r\n",
+        b"[mysqld]\nmax-connections = 10\nskip_name_resolve\n",
+        b"# first\n[mariadb-10.11]\nserver_id = @server_id@\n",
+        b"work_mem = '4MB' # each\n",
+    ],
+)
+def test_good_contents_of_each_server_are_taken(contents: bytes) -> None:
+    CONFIG.validate(contents)
+
+
+@pytest.mark.parametrize(
+    ("contents", "reason"),
+    [
+        (b"", "the contents hold no setting"),
+        (b"maxmemory 1mb\0", "the contents are not text (a zero byte, or a lone carriage return)"),
+        (b"maxmemory\n", "line 1: not a name and its value"),
+        (b"maxmemory 1mb\nrequirepass x\n", "line 2: requirepass belongs to the instance, not to a module"),
+        (b'maxmemory "1mb\n', "line 1: a quotation mark without its second"),
+        (b"[mysqld]\ndatadir = /x\n", "line 2: datadir belongs to the instance, not to a module"),
+        (b"[mysqld]\nloose-data\\dir=1", "line 2: not a name and its value in a section [mysqld]"),
+        (b"[client]\nuser = root\n", "line 1: not a section of the server, as [mysqld] is"),
+        (b"!include /etc/shadow\n", "line 1: not a name and its value in a section [mysqld]"),
+        (b"[mysqld]\n# none\n", "the contents hold no setting"),
+        (b"work_mem = 1\ninclude '/etc/x'\n", "line 2: not a name, an equals sign and a value"),
+        (b"work_mem = 1\nINCLUDE = '/etc/x'\n", "line 2: include belongs to the instance, not to a module"),
+    ],
+)
+def test_bad_contents_are_refused(contents: bytes, reason: str) -> None:
+    with pytest.raises(kit.Refused) as refusal:
+        CONFIG.validate(contents)
+    assert str(refusal.value) == reason
+
+
+def test_lines_of_one_name_are_one_value_of_redis() -> None:
+    assert redis.settings("save 900 1\nSAVE 60 1000\nclient-name 'a b'") == {
+        "save": "900 1 60 1000",
+        "client-name": "a b",
+    }
+
+
+def test_variables_of_mysql_are_named_as_the_server_does() -> None:
+    text = "[mysqld]\nloose-innodb-buffer-pool-size = 1G # most\nskip-name-resolve\n"
+    assert mysql.settings(text) == {"innodb_buffer_pool_size": "1G", "skip_name_resolve": ""}
+
+
+def test_messages_of_mysql_keep_names_and_lose_values() -> None:
+    said = "2026-01-01 0:00:00 0 [ERROR] mariadbd: unknown variable 'no-such=s3cret' and 'other'"
+    assert mysql._without_values(said, {"no_such": "s3cret"}) == "mariadbd: unknown variable 'no_such' and '…'"
+
+
+def test_an_include_is_found_where_it_is_one() -> None:
+    assert redis.includes('port 1\n  include "/a b/index.conf"\n', "/a b")
+    assert not redis.includes('# include "/a/index.conf"\n', "/a")
+    assert mysql.includes("[mysqld]\n!includedir /a b\n", "/a b")
+    assert not mysql.includes("#!includedir /a\n", "/a")
+    assert postgresql.includes("include_dir = '/a''b'\n", "/a'b")
+    assert not postgresql.includes("#include_dir '/a'\n", "/a")
+
+
+def test_only_types_that_use_a_part_of_the_kit_are_sent_it() -> None:
+    request = transport.Request(run="r", serial=1, verb="query", home="/h", instance="i", modules=())
+    sources = {name: module_types.source(found) for name, found in TYPES.items()}
+    with_it = transport.frame(request, sources)
+    without = transport.frame(request, {"ping": sources["ping"]})
+    for part in transport.EXTRAS:
+        assert f'[".dbmod_{part}", '.encode() in with_it
+        assert f"dbmod_{part}".encode() not in without
