@@ -97,7 +97,7 @@ from typing import NamedTuple
 from ansible.module_utils import dbmod_kit as kit
 
 DATASTORES = ("mysql", "postgresql")
-DECLARES = kit.Declares(datastores=DATASTORES)
+DECLARES = kit.Declares(datastores=DATASTORES, admin=True)  # the clients run programs where they are told to
 
 DIRECTIVE = re.compile(r"--[ \t]*dbmod:[ \t]*(.*?)[ \t\r]*\Z")
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")

@@ -1,0 +1,140 @@
+"""The ping job on real SSH hosts, beside stock ansible-playbook, pyinfra and asyncssh. Needs root.
+
+Each puts contents on every host, privately, has them read there, and brings the message back. Connections are cold each time.
+Aim at 100 hosts: ansible-playbook at least 2.5 times slower than dbmod, dbmod at most 1.5 times as slow as pyinfra.
+
+python -m tests.bench.peers [HOSTS …]
+"""
+
+import contextlib
+import os
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dbmod import paths
+from tests.beds import cache
+from tests.beds.bed import Bed
+from tests.beds.hosts import Host, Hosts
+from tests.bench import _measure
+from tests.end_to_end.sites import Site
+
+COUNTS, ROUNDS, AT_ONCE = (10, 50, 100), 3, 50
+PACKAGES = ("pyinfra>=3.5,<4", "asyncssh>=2.18")
+JOB = "umask 077 && mkdir -p /var/lib/peers && printf message=hello > /var/lib/peers/contents && cat /var/lib/peers/contents"
+STOCK = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - dbmod_ping:
+        contents: message=hello
+        name: stock
+"""
+PYINFRA = """
+from pyinfra.operations import server
+server.shell(commands=[{job!r}], _sudo=True)
+"""
+ASYNCSSH = """
+import asyncio, sys, asyncssh
+async def one(host, at_once):
+    async with at_once, asyncssh.connect(
+        host, username={user!r}, client_keys=[{key!r}], known_hosts={known_hosts!r}, config=None
+    ) as connection:
+        ended = await connection.run({job!r}, check=True)
+        assert ended.stdout == "message=hello"
+async def main():
+    at_once = asyncio.Semaphore({at_once})
+    await asyncio.gather(*(one(host, at_once) for host in sys.argv[1:]))
+asyncio.run(main())
+"""
+
+
+def main(counts: Sequence[int]) -> None:
+    programs = _environment()
+    with contextlib.closing(Bed()) as bed, bed.borrow_hosts() as lent, tempfile.TemporaryDirectory() as place:
+        _measure.headline(f"The ping job beside its peers, {ROUNDS} rounds in turn, at most {AT_ONCE} hosts at once")
+        machines: list[Host] = []
+        for count in counts:
+            machines += lent.take(count - len(machines))
+            _compare(lent, machines, Path(place, str(count)), programs)
+
+
+def _environment() -> Path:
+    """Make a virtual environment of the peers' own, once. Returns its bin."""
+    place = cache.CACHE / "peers"
+    if not (place / "bin" / "pyinfra").exists():
+        subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
+        subprocess.run([str(place / "bin" / "pip"), "install", "--quiet", *PACKAGES], check=True)
+    return place / "bin"
+
+
+def _compare(lent: Hosts, machines: Sequence[Host], place: Path, programs: Path) -> None:
+    place.mkdir()
+    site = Site(place / "site")
+    site.add_machines(machines)
+    site.add_module("mymod", b"message=hello\n")
+    jobs = {
+        "dbmod": _dbmod(site),
+        "ansible-playbook": _ansible(lent, machines, place),
+        "pyinfra": _pyinfra(machines, place, programs),
+        "asyncssh": _asyncssh(machines, place, programs),
+    }
+    times: dict[str, list[float]] = {name: [] for name in jobs}
+    for number in range(ROUNDS + 1):  # the first warms everything up
+        for name, work in jobs.items():
+            seconds = _measure.seconds(work)
+            if number:
+                times[name].append(seconds)
+    print(f"  {len(machines)} hosts")
+    for name, taken in times.items():
+        ratio = statistics.median(other / own for other, own in zip(taken, times["dbmod"], strict=True))
+        print(f"    {name:<18} {statistics.median(taken):6.1f} s   {ratio:5.2f} times dbmod's")
+
+
+def _dbmod(site: Site) -> Callable[[], None]:
+    words = ("module-apply", "--all", "--module", "mymod", "-q", "--batch_size", "1000")
+
+    def run() -> None:
+        site.well(*words)
+
+    return run
+
+
+def _ansible(lent: Hosts, machines: Sequence[Host], place: Path) -> Callable[[], None]:
+    inventory = lent.write_inventory(place / "hosts.yml", machines, ansible_become=True)
+    playbook = place / "stock.yml"
+    playbook.write_text(STOCK)
+    program = Path(sys.executable).parent / "ansible-playbook"
+    environment = {"ANSIBLE_CONFIG": str(paths.content() / "ansible.cfg"), "ANSIBLE_FORKS": str(AT_ONCE)}
+    return _measure.command([str(program), "-i", str(inventory), str(playbook)], environment)
+
+
+def _pyinfra(machines: Sequence[Host], place: Path, programs: Path) -> Callable[[], None]:
+    deploy, inventory = place / "deploy.py", place / "inventory.py"
+    deploy.write_text(PYINFRA.format(job=JOB))
+    login = {
+        "ssh_user": Host.user,
+        "ssh_key": str(machines[0].key_file),
+        "ssh_known_hosts_file": str(machines[0].known_hosts),
+        "ssh_strict_host_key_checking": "yes",
+    }
+    inventory.write_text(f"hosts = {[(one.address, login) for one in machines]!r}\n")
+    words = [str(programs / "pyinfra"), "-y", "--parallel", str(AT_ONCE), str(inventory), str(deploy)]
+    return _measure.command(words)
+
+
+def _asyncssh(machines: Sequence[Host], place: Path, programs: Path) -> Callable[[], None]:
+    script = place / "by_hand.py"
+    login = {"user": Host.user, "key": str(machines[0].key_file), "known_hosts": str(machines[0].known_hosts)}
+    script.write_text(ASYNCSSH.format(job=f"sudo sh -c {shlex.quote(JOB)}", at_once=AT_ONCE, **login))
+    words = [str(programs / "python"), str(script), *(one.address for one in machines)]
+    return _measure.command(words)
+
+
+if __name__ == "__main__":
+    os.umask(0o077)
+    main([int(word) for word in sys.argv[1:]] or COUNTS)
