@@ -90,7 +90,7 @@ from ansible.module_utils import dbmod_postgresql as postgresql
 from ansible.module_utils import dbmod_redis as redis
 
 SERVERS = {"redis": redis, "mysql": mysql, "postgresql": postgresql}
-DECLARES = kit.Declares(restarts=True, datastores=tuple(SERVERS))
+DECLARES = kit.Declares(restarts=True, datastores=tuple(SERVERS), admin=True)  # archive_command, init_file …
 
 EMPTY = {"digest": "", "before": {}, "texts": {}, "values": {}, "unseen": [], "pending": [], "started": ""}
 DIRECTIVE = re.compile(r"#\s*dbmod:\s*(.*)")
