@@ -20,7 +20,7 @@ from tests.end_to_end.sites import Ended, Site
 from tests.faults import checker
 
 SEED = 20170602
-LINES, PROCESSES, CONFIGURATIONS, LEDGERS, RESULTS = 2000, 40, 300, 300, 40
+LINES, PROCESSES, CONFIGURATIONS, LEDGERS, RESULTS = 2000, 40, 300, 300, 20
 NEVER = ("demo",)  # it builds servers
 UNWANTED = {"--yes", "--debug", "--help"}  # nothing is to be lost; --debug asks for a traceback, --help ends all
 DOCUMENTED = {0, 1, 2, 3, 4, 130}  # 5 is an internal error: documented, and never to be seen

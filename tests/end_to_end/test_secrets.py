@@ -137,7 +137,10 @@ def test_canaries_are_found_nowhere_after_every_verb(planted: Planted) -> None:
     figures.figure("R15", f"0 hits of {len(ALL)} canaries in {searches}")
 
 
-@pytest.mark.parametrize("point", ["before_send", "mid_copy", "before_type", "before_record"])
+@pytest.mark.parametrize(
+    "point",
+    ["before_send", "mid_copy", *(pytest.param(one, marks=pytest.mark.nightly) for one in ("before_type", "before_record"))],
+)
 def test_canaries_are_found_nowhere_while_it_runs_and_after_a_kill(planted: Planted, point: str) -> None:
     site = planted.site
     site.add_hosts(1)
@@ -167,6 +170,7 @@ def test_canaries_are_found_nowhere_while_it_runs_and_after_a_kill(planted: Plan
 
 
 @pytest.mark.root
+@pytest.mark.nightly
 def test_password_of_a_user_is_found_nowhere(planted: Planted) -> None:
     assert planted.run(
         "create", "db", "15", "--size", "1", "--users", "app", "-vvv", stdin=f"{PASSWORD.text}\n".encode()

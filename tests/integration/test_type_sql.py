@@ -196,6 +196,7 @@ def test_the_types_own_cases(server: Server) -> None:
     assert cases
 
 
+@pytest.mark.nightly
 def test_the_ledgers_row_says_that_the_check_failed(
     fleet_of_two: LocalFleet, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
