@@ -51,7 +51,7 @@ class Configured:
 
     def pid(self) -> int:
         """Give the server's first process."""
-        return min(local_fleet.pids(self.instance), key=lambda one: os.stat(f"/proc/{one}").st_mtime)
+        return min(local_fleet.pids(self.instance), key=lambda one: Path(f"/proc/{one}").stat().st_mtime)
 
     def _carried_out(self, planned: operations.Planned) -> tuple[str, str, bool]:
         [attempt] = self._attempts(self.fleet.planned(planned))

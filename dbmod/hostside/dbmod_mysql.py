@@ -22,9 +22,30 @@ PREFIXES = ("loose_", "global_")
 SECTION = re.compile(r"\[(?:mysqld|server|mariadb|mariadbd)(?:-[0-9.]+)?\]\Z")
 WORD = re.compile(r"[a-z][a-z0-9_]*\Z")
 RESERVED = frozenset(
-    "admin_address admin_port basedir bind_address chroot datadir init_file mysqlx_bind_address mysqlx_port"
-    " mysqlx_socket pid_file plugin_dir port skip_grant_tables skip_networking socket user wsrep_cluster_address"
-    " wsrep_node_address wsrep_on wsrep_provider wsrep_sst_auth".split()
+    [
+        "admin_address",
+        "admin_port",
+        "basedir",
+        "bind_address",
+        "chroot",
+        "datadir",
+        "init_file",
+        "mysqlx_bind_address",
+        "mysqlx_port",
+        "mysqlx_socket",
+        "pid_file",
+        "plugin_dir",
+        "port",
+        "skip_grant_tables",
+        "skip_networking",
+        "socket",
+        "user",
+        "wsrep_cluster_address",
+        "wsrep_node_address",
+        "wsrep_on",
+        "wsrep_provider",
+        "wsrep_sst_auth",
+    ]
 )
 NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?\Z")
 FAILED = re.compile(r"^ERROR \d+ \(\w+\) at line (\d+)", re.MULTILINE)
@@ -138,7 +159,7 @@ def connect(host: kit.Host, main: str) -> "Optional[Link]":
     del main
     is_own = host.read_file("etc/" + MAIN) is not None
     words = [_found("mariadb", "mysql")] + (["--defaults-file=" + host.path("etc/" + MAIN)] if is_own else [])
-    link = Link(host, words + ["--batch", "--skip-column-names", "--connect-timeout=10"])
+    link = Link(host, [*words, "--batch", "--skip-column-names", "--connect-timeout=10"])
     code, said = link.ask("SELECT 1;")
     if code == 0:
         return link
@@ -179,7 +200,7 @@ class Link:
         names = sorted(name for name, value in wanted.items() if "'" not in value and "\\" not in value)
         lines = ["SET GLOBAL %s = %s;" % (name, _literal(wanted[name])) for name in names]
         words = self.words
-        self.words = words + ["--force"]  # each line for itself
+        self.words = [*words, "--force"]  # each line for itself
         code, said = self.ask("\n".join(lines) + "\n") if lines else (0, "")
         self.words = words
         refused = {names[int(number) - 1] for number in FAILED.findall(said)}

@@ -25,9 +25,23 @@ PROGRAMS = "/usr/lib/postgresql/*/bin:/usr/pgsql-*/bin"
 LINE = re.compile(r"([A-Za-z_][\w.]*)\s*=\s*(.*)\Z")
 QUOTED = re.compile(r'"([^"]*)"')
 RESERVED = frozenset(
-    "config_file data_directory external_pid_file hba_file ident_file include include_dir include_if_exists"
-    " listen_addresses port primary_conninfo ssl_passphrase_command unix_socket_directories unix_socket_group"
-    " unix_socket_permissions".split()
+    [
+        "config_file",
+        "data_directory",
+        "external_pid_file",
+        "hba_file",
+        "ident_file",
+        "include",
+        "include_dir",
+        "include_if_exists",
+        "listen_addresses",
+        "port",
+        "primary_conninfo",
+        "ssl_passphrase_command",
+        "unix_socket_directories",
+        "unix_socket_group",
+        "unix_socket_permissions",
+    ]
 )
 
 
@@ -85,8 +99,8 @@ def check(host: kit.Host, text: str, main_file: str, link: "Optional[Link]") -> 
             os.chown(folder, owner.st_uid, owner.st_gid)
             os.chown(candidate, owner.st_uid, owner.st_gid)
             words = _as_user(owner.st_uid, owner.st_gid) + words
-        _said(host, words + ["port"], wanted)
-        return {name: _said(host, words + [name], wanted) for name in wanted if "." not in name}
+        _said(host, [*words, "port"], wanted)
+        return {name: _said(host, [*words, name], wanted) for name in wanted if "." not in name}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -132,9 +146,9 @@ def connect(host: kit.Host, main: str) -> "Optional[Link]":
     options = ["--no-psqlrc", "--no-password", "--quiet", "--no-align", "--tuples-only", "--field-separator=\t"]
     options.append("--set=ON_ERROR_STOP=1")
     if os.path.isfile(service):
-        words = ["env", "PGSERVICEFILE=" + service, "psql", "service=dbmod"] + options
+        words = ["env", "PGSERVICEFILE=" + service, "psql", "service=dbmod", *options]
     else:
-        words = ["runuser", "-u", "postgres", "--", "psql", "-d", "postgres", "-p", str(host.port or 5432)] + options
+        words = ["runuser", "-u", "postgres", "--", "psql", "-d", "postgres", "-p", str(host.port or 5432), *options]
     link = Link(host, words)
     code, said = link.ask("SELECT 1;")
     if code == 0:
@@ -170,7 +184,7 @@ class Link:
         if not names:
             return []
         quoted = ", ".join("'%s'" % name for name in names)
-        return self._rows("SELECT name, context, setting FROM pg_settings WHERE lower(name) IN (%s);" % quoted)
+        return self._rows("SELECT name, context, setting FROM pg_settings WHERE lower(name) IN (%s);" % quoted)  # noqa: S608
 
     def values(self, names: List[str]) -> Values:
         """Give what the server has now of these settings."""

@@ -27,9 +27,32 @@ INDEX = "index.conf"  # one file that includes the others: before version 7 an i
 PORT = 6379
 DOWN_SECONDS = 20  # without any answer after a restart; while it loads its data it answers
 RESERVED = frozenset(
-    "aclfile bind bind-source-addr cluster-config-file cluster-enabled daemonize dir include loadmodule logfile"
-    " masterauth masteruser pidfile port replicaof requirepass slaveof supervised syslog-enabled syslog-ident"
-    " tls-port unixsocket unixsocketperm user".split()
+    [
+        "aclfile",
+        "bind",
+        "bind-source-addr",
+        "cluster-config-file",
+        "cluster-enabled",
+        "daemonize",
+        "dir",
+        "include",
+        "loadmodule",
+        "logfile",
+        "masterauth",
+        "masteruser",
+        "pidfile",
+        "port",
+        "replicaof",
+        "requirepass",
+        "slaveof",
+        "supervised",
+        "syslog-enabled",
+        "syslog-ident",
+        "tls-port",
+        "unixsocket",
+        "unixsocketperm",
+        "user",
+    ]
 )
 # A scratch server keeps nothing; what is set here is asked for again when it runs, to learn how Redis writes it.
 QUIET = {"save": "", "appendonly": "no"}
@@ -215,7 +238,7 @@ def _scratch(text: str, program: str) -> Iterator[Link]:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=_become_nobody if is_root else None,
+                preexec_fn=_become_nobody if is_root else None,  # noqa: PLW1509  (there is no thread here)
             )
         link = _answering(process, folder, text)
         try:

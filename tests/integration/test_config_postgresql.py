@@ -23,7 +23,9 @@ def _get(post: Configured, name: str) -> str:
 
 def test_setting_is_changed_by_a_reload_and_comes_back(post: Configured) -> None:
     started, files, before = _started(post), post.files(), _get(post, "work_mem")
-    state, message, changed = post.apply("memory", "work_mem = @memory_mib/64@MB  # of the flavor\nlog_connections = on\n")
+    state, message, changed = post.apply(
+        "memory", "work_mem = @memory_mib/64@MB  # of the flavor\nlog_connections = on\n"
+    )
     assert (state, changed) == ("ok", True), message
     assert message.endswith(" in effect")
     assert (_get(post, "work_mem"), _get(post, "log_connections")) == ("8MB", "on")
