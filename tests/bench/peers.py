@@ -1,6 +1,6 @@
 """The ping job on real SSH hosts, beside stock ansible-playbook, pyinfra and asyncssh. Needs root.
 
-Each puts contents on every host, privately, has them read there, and brings the message back. Connections are cold each time.
+Each puts contents on every host, privately, has them read there, and brings the message back, over new connections.
 Aim at 100 hosts: ansible-playbook at least 2.5 times slower than dbmod, dbmod at most 1.5 times as slow as pyinfra.
 
 python -m tests.bench.peers [HOSTS …]
@@ -25,7 +25,8 @@ from tests.end_to_end.sites import Site
 
 COUNTS, ROUNDS, AT_ONCE = (10, 50, 100), 3, 50
 PACKAGES = ("pyinfra>=3.5,<4", "asyncssh>=2.18")
-JOB = "umask 077 && mkdir -p /var/lib/peers && printf message=hello > /var/lib/peers/contents && cat /var/lib/peers/contents"
+FILE = "/var/lib/peers/contents"
+JOB = f"umask 077 && mkdir -p /var/lib/peers && printf message=hello > {FILE} && cat {FILE}"
 STOCK = """
 - hosts: all
   gather_facts: false

@@ -122,7 +122,9 @@ def seen(folder: Path, *, result: bool = False) -> dict[str, tuple[int, int, int
     return found
 
 
-@pytest.mark.parametrize(("size_mib", "hosts", "at_once"), [(8, 6, 6), pytest.param(64, 4, 2, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize(
+    ("size_mib", "hosts", "at_once"), [(8, 6, 6), pytest.param(64, 4, 2, marks=pytest.mark.nightly)]
+)
 def test_large_contents_keep_the_controller_small(site: Site, size_mib: int, hosts: int, at_once: int) -> None:
     """at_once: so many are served at the same time, however many Ansible's forks are."""
     site.environment |= {"DBMOD_CONTENTS_LIMIT_BYTES": str(64 * MIB)}

@@ -139,7 +139,11 @@ def test_canaries_are_found_nowhere_after_every_verb(planted: Planted) -> None:
 
 @pytest.mark.parametrize(
     "point",
-    ["before_send", "mid_copy", *(pytest.param(one, marks=pytest.mark.nightly) for one in ("before_type", "before_record"))],
+    [
+        "before_send",
+        "mid_copy",
+        *(pytest.param(one, marks=pytest.mark.nightly) for one in ("before_type", "before_record")),
+    ],
 )
 def test_canaries_are_found_nowhere_while_it_runs_and_after_a_kill(planted: Planted, point: str) -> None:
     site = planted.site
