@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from dbmod import adopted, connections, fleet, ids, inventory, ledger, paths, processes, providers, vault
+from dbmod import adopted, clock, connections, fleet, ids, inventory, ledger, paths, processes, providers, vault
 from dbmod.context import Context
 from dbmod.records import Attempt, Instance, Owner, Run
 from dbmod.store import durable
@@ -24,6 +24,7 @@ WITHHELD = ("DBMOD_KEY", "DBMOD_PREVIOUS_KEY", "DBMOD_LEDGER")  # ansible-runner
 BUILDING = ("create", "delete", "grow", "shrink")  # verbs with dozens of tasks on each host; they may ask a cloud
 KNOWN_HOSTS = "known_hosts"
 MAKER = "maker"  # the process that made the directory
+UNSIGNED_SECONDS = 60
 
 
 def hosts_of(context: Context, run: Run) -> dict[str, Instance]:
@@ -51,10 +52,15 @@ def sweep(context: Context) -> None:
 
 
 def _is_in_use(directory: Path) -> bool:
-    """Tell whether its maker lives: the playbook ends the run a moment before ansible-runner is done there."""
+    """Tell whether its maker lives: the playbook ends the run a moment before ansible-runner is done there.
+
+    A maker makes the directory first and then signs it: one without a signature is a dead one's only after a while.
+    """
     try:
         return processes.is_alive(msgspec.json.decode((directory / MAKER).read_bytes(), type=Owner))
     except (OSError, msgspec.MsgspecError):
+        with suppress(OSError):
+            return clock.now().timestamp() - directory.stat().st_mtime < UNSIGNED_SECONDS
         return False
 
 

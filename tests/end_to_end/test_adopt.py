@@ -138,6 +138,7 @@ def test_ansible_playbook_adopts_a_group_and_the_command_goes_on_with_it(site: S
     assert held == {module.current.sha256}
 
 
+@pytest.mark.nightly
 def test_modules_go_to_adopted_hosts_and_a_frozen_one_stops_nobody(adopted: Site, fleet: Fleet) -> None:
     first, second, third = (host.name for host in fleet.hosts[:3])
     watch(adopted, *fleet.hosts)
@@ -303,6 +304,7 @@ def test_changed_host_key_is_refused_until_it_is_accepted(ssh_hosts: Hosts, site
     assert told["Message"] == "host keys changed"
 
 
+@pytest.mark.nightly
 def test_sudo_passwords_come_from_the_terminal_a_file_or_a_vault(ssh_hosts: Hosts, site: Site) -> None:
     [host] = ssh_hosts.take(1)
     host.run("systemctl", "start", "redis-server")

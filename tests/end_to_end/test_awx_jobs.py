@@ -76,6 +76,7 @@ def test_an_apply_names_the_host_that_failed(site: Site) -> None:
     assert f"dbmod run-show {site.last_run().id}" in job.out
 
 
+@pytest.mark.nightly
 def test_an_instance_is_made_and_deleted(site: Site) -> None:
     module = site.add_module("mymod", b"message=V1\n")
     controller = Controller(site)
@@ -108,6 +109,7 @@ def test_the_key_of_a_host_is_checked_although_awx_turns_that_off(ssh_hosts: Hos
     assert "the host key is not the one that is known" in site.attempts(site.last_run())[0].message
 
 
+@pytest.mark.nightly
 @pytest.mark.root
 def test_hosts_of_an_inventory_of_awx_are_adopted_and_get_modules(ssh_hosts: Hosts, site: Site) -> None:
     [machine] = ssh_hosts.take(1)

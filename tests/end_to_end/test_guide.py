@@ -14,7 +14,7 @@ from dbmod import demo, names
 from tests import figures
 from tests.end_to_end import tables
 
-IN_CLOUD = [pytest.mark.root, pytest.mark.cloud]
+IN_CLOUD = [pytest.mark.root, pytest.mark.cloud, pytest.mark.nightly]
 COUNT_COLUMNS = ["Module Name", "Min Updated Date", "Max Updated Date", "Module MD5", "Current", "Count"]
 MODULE_PROPERTIES = [
     "apply_order",

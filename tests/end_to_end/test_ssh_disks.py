@@ -90,7 +90,8 @@ class Disks:
         return held.sha256 == first.current.sha256 and self.files(name) == ["contents.dat", "result.json"]
 
 
-@pytest.mark.parametrize("disks", [FEW, pytest.param(HOSTS, marks=pytest.mark.nightly)], indirect=True)
+@pytest.mark.nightly
+@pytest.mark.parametrize("disks", [HOSTS], indirect=True)
 def test_a_full_disk_leaves_the_old_contents(disks: Disks) -> None:
     """Full before the copy, or in its middle: each host has another number of bytes left in every round."""
     site = disks.site

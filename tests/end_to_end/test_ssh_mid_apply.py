@@ -209,7 +209,9 @@ def test_death_at_each_failpoint_of_the_host(machines: list[Host], site: Site) -
     figures.figure("R20", text)
 
 
-@pytest.mark.parametrize("rounds", [1, pytest.param(20, marks=[pytest.mark.nightly, pytest.mark.timeout(1800)])])
+@pytest.mark.nightly
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("rounds", [20])
 def test_death_at_random_moments(machines: list[Host], site: Site, rounds: int) -> None:
     """Every host dies while its module works, or where the blow comes late, a little after its end."""
     fleet = Fleet(site, machines)

@@ -120,6 +120,7 @@ def all_verbs(site: Site, machine: Host, *, name: str) -> None:
     assert site.held(instance, modules["blob"]).sha256 == ""
 
 
+@pytest.mark.nightly
 def test_a_host_under_fips_does_all_verbs(machines: list[Host], site: Site) -> None:
     """The host's hashlib refuses md5 as it does under FIPS; dbmod's shipped code and a plain Ansible module work."""
     [machine] = machines[3:]

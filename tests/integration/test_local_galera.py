@@ -61,6 +61,7 @@ class Writer:
             self.longest_gap_seconds, last = max(self.longest_gap_seconds, now - last), now
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(900)  # about 80 s on two cores that have nothing else to do
 def test_cluster_lives_through_restarts_growth_and_shrinking_without_losing_a_row(empty: LocalFleet) -> None:
     began = time.monotonic()

@@ -128,6 +128,7 @@ def test_looking_at_the_port_leaves_no_trace_in_the_log(shared: LocalFleet) -> N
     assert Path(providers.log_path(maria)).stat().st_size == before
 
 
+@pytest.mark.nightly
 def test_server_that_will_not_start_shows_its_log_and_can_be_deleted(empty: LocalFleet) -> None:
     maria = empty.create("bad", "mysql")
     settings = local_fleet.place(maria).directory / "etc" / "my.cnf"

@@ -123,6 +123,7 @@ def test_account_that_fails_shows_its_password_nowhere(shared: LocalFleet) -> No
     assert PASSWORDS[0].encode().hex() not in told
 
 
+@pytest.mark.nightly
 def test_second_configure_changes_nothing(shared: LocalFleet, tmp_path: Path) -> None:
     said = shared.configure_again(shared.instance("post"), tmp_path)
     assert "changed=0" in said, said
@@ -179,6 +180,7 @@ def test_looking_at_the_port_leaves_no_trace_in_the_log(shared: LocalFleet) -> N
     assert Path(providers.log_path(post)).stat().st_size == before
 
 
+@pytest.mark.nightly
 def test_server_that_will_not_start_shows_its_log_and_can_be_deleted(empty: LocalFleet) -> None:
     post = empty.create("bad", "postgresql")
     settings = local_fleet.place(post).directory / "etc" / "postgresql.conf"

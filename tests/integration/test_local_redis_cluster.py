@@ -73,6 +73,7 @@ def test_restarted_member_rejoins_with_its_slots(shared: LocalFleet) -> None:
     assert _read_keys(shared) == KEYS
 
 
+@pytest.mark.nightly
 def test_one_failed_member_forms_no_cluster_and_all_can_be_deleted(empty: LocalFleet) -> None:
     planned = _create(empty, 3)
     second = empty.instance("clust-member-2")

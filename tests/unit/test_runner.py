@@ -86,3 +86,14 @@ def test_a_run_is_carried_out_once(here: Context, put: Put) -> None:
         ledger.start(tables, run.id, processes.owner())
     with here.store.transaction(holder="a test") as tables, pytest.raises(errors.Refused, match="is running already"):
         ledger.start(tables, run.id, processes.owner())
+
+
+def test_a_directory_that_is_not_signed_yet_is_left_to_its_maker(here: Context) -> None:
+    directory = run_directory.parent(here) / "new"
+    directory.mkdir()
+    run_directory.sweep(here)
+    assert directory.exists()
+    before = directory.stat().st_mtime - run_directory.UNSIGNED_SECONDS
+    os.utime(directory, (before, before))
+    run_directory.sweep(here)
+    assert not directory.exists()
