@@ -172,8 +172,7 @@ def query(host):
             waiting = waiting_of(state, link)
     except kit.Busy:
         return ""
-    others = [name for name, value in state["values"].items() if now.get(name, value) != value and name not in waiting]
-    return "overridden: %s" % ", ".join(sorted(others)) if others else ""
+    return overridden(state, now, waiting)
 
 
 def made(site, link, rendered, expected, restarts):
@@ -191,7 +190,8 @@ def made(site, link, rendered, expected, restarts):
     is_whole = is_placed and not site.host.unfinished
     if site.host.check or (is_whole and not differing):
         message = message_of(site, data, waiting) if link is not None else unanswered(site, data)
-        return kit.Outcome(not is_placed or bool(differing), message)
+        others = overridden(old_state, now, waiting) if is_placed else ""
+        return kit.Outcome(not is_placed or bool(differing), ", ".join(filter(None, [message, others])))
     state = {
         "server": site.server.NAME,
         "digest": dropin.digest_of(data),
@@ -247,6 +247,12 @@ def restarted(site, link, waiting, old, restarts):
         "%s did not come up, the old settings are back and %s; refused with %s: %s"
         % (site.server.TITLE, state, ", ".join(waiting), reason)
     )
+
+
+def overridden(state, now, waiting):
+    """Say which settings have other values by now than the last apply left; empty if none."""
+    others = [name for name, value in state["values"].items() if now.get(name, value) != value and name not in waiting]
+    return "overridden: %s" % ", ".join(sorted(others)) if others else ""
 
 
 def text_of(contents):

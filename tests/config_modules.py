@@ -1,7 +1,6 @@
 """Modules of the type config on real servers of the provider `local`, as the command applies them."""
 
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator

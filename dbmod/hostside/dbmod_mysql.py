@@ -20,6 +20,7 @@ ENDING = ".cnf"
 DOWN_SECONDS = 60  # without any answer after a restart; while it repairs its data it does not answer
 PREFIXES = ("loose_", "global_")
 SECTION = re.compile(r"\[(?:mysqld|server|mariadb|mariadbd)(?:-[0-9.]+)?\]\Z")
+ADJUSTED = re.compile(r"option '([^']+)': .* adjusted to ")
 WORD = re.compile(r"[a-z][a-z0-9_]*\Z")
 RESERVED = frozenset(
     [
@@ -117,10 +118,17 @@ def check(host: kit.Host, text: str, main_file: str, link: "Optional[Link]") -> 
             _said(host, [program, "--defaults-file=" + candidate, "--validate-config"], wanted)
         # The table that is wanted comes after 100 KiB of help, so it goes to a file.
         words = ["sh", "-c", 'exec "$0" --defaults-file="$1" --help --verbose > "$2"', program, candidate, told]
-        _said(host, words, wanted)
+        _refuse_adjusted(_said(host, words, wanted), wanted)
         with open(told, encoding="utf-8", errors="replace") as file:
             known = _table(file.read())
     return {name: known[name] for name in wanted if name in known}
+
+
+def _refuse_adjusted(output: str, wanted: Values) -> None:
+    """Refuse a value that the server would take for another one, as it does with what is no number."""
+    for name in map(_variable, ADJUSTED.findall(output)):
+        if name in wanted:
+            raise kit.Refused("%s would take another value for %s than it is given" % (TITLE, name))
 
 
 def _said(host: kit.Host, words: List[str], wanted: Optional[Values] = None) -> str:

@@ -34,6 +34,7 @@ def test_setting_is_changed_by_a_reload_and_comes_back(post: Configured) -> None
     assert "overridden: work_mem" in post.query()
     assert post.again("memory") == ("ok", f"{message}, overridden: work_mem", False)
     post.fleet.client(post.instance, """-qc 'ALTER SYSTEM RESET work_mem' -c 'SELECT pg_reload_conf()'""")
+    assert post.again("memory") == ("ok", message, False)
     assert "overridden" not in post.query()
     assert post.remove("memory") == ("ok", "settings removed", True)
     assert (_get(post, "work_mem"), _started(post), post.files()) == (before, started, files)

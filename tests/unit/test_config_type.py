@@ -13,7 +13,9 @@ CONFIG = module_types.functions(TYPES["config"])
 
 
 def test_it_declares_what_it_works_on() -> None:
-    assert TYPES["config"].declares == kit.Declares(restarts=True, datastores=("redis", "mysql", "postgresql"))
+    assert TYPES["config"].declares == kit.Declares(
+        restarts=True, datastores=("redis", "mysql", "postgresql"), admin=True
+    )
 
 
 @pytest.mark.parametrize(
