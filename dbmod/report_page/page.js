@@ -1,7 +1,7 @@
 "use strict";
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
-  const LETTERS = { current: "C", outdated: "O", failed: "F", drifted: "D", missing: "M", unknown: "U", "not applied": "–" };
+  const LETTERS = { current: "C", outdated: "O", failed: "F", drifted: "D", missing: "M", unknown: "U", "not applied": "N" };
   const PAGE = 50, STEP = 100;
   const HIDING = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
   const by = (id) => document.getElementById(id);
@@ -188,7 +188,10 @@
   }
   function outcomes(run) {
     const batches = new Map();
-    for (const one of run.attempts) batches.set(one[0], [...(batches.get(one[0]) || []), one]);
+    for (const one of run.attempts) {
+      if (!batches.has(one[0])) batches.set(one[0], []);
+      batches.get(one[0]).push(one);
+    }
     const about = make("p", {}, "Run ", make("code", {}, run.id), run.message ? ": " : "", said(run.message));
     return make("div", {}, about, ...[...batches].map(([number, attempts]) => batch(number, attempts)));
   }
