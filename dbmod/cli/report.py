@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from dbmod import clock, lookup, report, report_page, whole_file
+from dbmod import clock, lookup, output_file, report, report_page
 from dbmod.cli import carry, complete, holding, options, output, status
 from dbmod.cli.options import Display
 from dbmod.context import Context
@@ -15,7 +15,7 @@ from dbmod.report import Scope, Told
 from dbmod.selection import Selection
 from dbmod.store.interface import Tables
 
-PRIVATE = 0o600  # it names hosts and people; its owner decides who reads it
+REPORT = "The report"
 
 
 @options.command(
@@ -35,7 +35,7 @@ PRIVATE = 0o600  # it names hosts and people; its owner decides who reads it
 @click.option("--module", "references", multiple=True, shell_complete=complete.modules, help="A module (repeatable).")
 @options.reads
 def write(context: Context, *, path: Path, most: int, several: Selection, references: tuple[str, ...]) -> None:
-    whole_file.refuse_bad_place(path, what="report")
+    output_file.refuse_bad_place(path, what=REPORT)
     selection = options.one_or_several((), several, what="report")
     fleet = status.read(context, options.resolved(context, selection, Display()), references)
     tables = context.store.snapshot()
@@ -50,7 +50,7 @@ def write(context: Context, *, path: Path, most: int, several: Selection, refere
         runs=[(one, carry.counts(one.attempts) if one.attempts else "") for one in runs],
         scope=scope,
     )
-    whole_file.write(path, report_page.fill(report.embedded(data)), what="report", mode=PRIVATE)
+    output_file.write(path, report_page.fill(report.embedded(data)), what=REPORT)  # 0600: it names hosts and people
     output.note(f"{path}: {status.summary(fleet)}")
 
 
