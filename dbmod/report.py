@@ -1,4 +1,4 @@
-"""What the page of `dbmod report` shows: the fleet, its modules' versions and the newest runs, as compact data. Pure."""
+"""What the page of `dbmod report` shows: the fleet, versions of modules, the newest runs, as compact data. Pure."""
 
 import json
 from collections import Counter

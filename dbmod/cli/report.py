@@ -22,7 +22,7 @@ REPORT = "The report"
     "report",
     example="dbmod report --html fleet.html\ndbmod report --html shop.html --cluster shop --runs 200",
     about="Write the fleet as one page for a browser; no host is contacted.\n\n"
-    "The page holds how each module stands on each instance, the versions of the modules and the newest runs with their "
+    "The page holds how each module stands on each instance, the versions of the modules, the newest runs with their "
     "batches: as much as status and run-show tell you, never contents. It needs no network and no other file.",
 )
 @click.option(

@@ -146,5 +146,7 @@ def test_the_page_may_load_nothing_and_allows_its_own_style_and_script_alone() -
         text = (report_page.FOLDER / name).read_text(encoding="utf-8")
         assert text in page
         assert report_page._digest(text) in page
-        assert not re.search(r"https?:|@import|url\(|innerHTML|outerHTML|insertAdjacentHTML|eval\(|document\.write", text)
+        assert not re.search(
+            r"https?:|@import|url\(|innerHTML|outerHTML|insertAdjacentHTML|eval\(|document\.write", text
+        )
     assert not re.search(r"PAGE_|_DIGEST", page)

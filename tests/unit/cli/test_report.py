@@ -28,9 +28,7 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     one, two = builders.instance("db-1"), builders.instance("db-2", datastore="mysql")
     theirs = builders.instance("theirs-7", tenant="other")
     run = builders.run(state="done", playbook="module_apply", reason="a ticket", owner=None, batch=1, batch_sizes=(3,))
-    attempts = [
-        builders.attempt(run, what, on, state="ok") for what in (module, hidden) for on in (one, two, theirs)
-    ]
+    attempts = [builders.attempt(run, what, on, state="ok") for what in (module, hidden) for on in (one, two, theirs)]
     rows = [builders.row(module, one), builders.row(module, theirs), builders.row(hidden, one)]
     with opened.transaction(holder="a test") as tables:
         tables.put(module, hidden, one, two, theirs, run, *attempts, *rows)
