@@ -9,7 +9,7 @@ from pathlib import Path
 from tests import browsers
 from tests.bench import _fleet, _measure
 
-INSTANCES, MODULES, PAIRS, AIM = 1_000, 10, 7, 10
+INSTANCES, MODULES, PAIRS, AIM = 1_000, 10, 7, 5
 
 
 def main() -> None:
