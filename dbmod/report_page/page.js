@@ -24,6 +24,8 @@
     element.textContent = clear(text);
     return element;
   }
+  const fixed = (text) => make("span", { class: "fixed" }, text);
+  const time = (text) => text ? make("time", { datetime: text + "Z" }, fixed(text.slice(0, 10)), " ", fixed(text.slice(11))) : "";
   const spoken = (text) => make("span", { class: "spoken" }, text);
   const cells = (tag, things) => things.map((one) => make(tag, tag === "th" ? { scope: "col" } : {}, one));
   const chip = (state, text) => make("span", { class: "chip " + state.replace(" ", "-") }, text);
@@ -92,7 +94,7 @@
       const held = shown.filter((index) => data.cells[at][index]).map((index) => {
         const one = data.cells[at][index], standing = data.standings[one[0]];
         return [said(data.modules[index].name), chip(standing, standing), one[1] ? String(one[1]) : "",
-          word(one[2]), said(word(one[3]))];
+          time(word(one[2])), said(word(one[3]))];
       });
       const about = make("p", { class: "quiet" }, "ID ", make("code", {}, said(id)), ", ", said(region), ", ", said(status));
       return make("div", {}, about, table(["Module", "Standing", "Version held", "Last look", "Message"], held));
@@ -150,7 +152,7 @@
     const holders = module.versions.reduce((sum, one) => sum + one[4], 0);
     const rows = module.versions.map(([number, md5, when, who, count]) => {
       const bar = make("progress", { max: Math.max(holders, 1), value: count, "aria-hidden": "true" });
-      return [String(number), make("code", {}, md5), when, said(who), make("span", {}, bar, String(count))];
+      return [String(number), make("code", {}, md5), time(when), said(who), make("span", {}, bar, String(count))];
     });
     return make("div", { class: "wide" }, table(["Version", "MD5", "Registered (UTC)", "By", "Instances that hold it"], rows));
   }
@@ -197,9 +199,9 @@
   }
   function runRow(run) {
     const at = run.batches ? `${run.batch} of ${run.batches}` : "";
-    const rest = [said(run.what), chip(run.state, run.state), at, said(run.counts), said(run.actor), said(run.reason),
-      run.created, run.ended];
-    return opening(said(run.verb), cells("td", rest), 9, () => outcomes(run));
+    const rest = [said(run.what), chip(run.state, run.state), fixed(at), said(run.counts), said(run.actor), said(run.reason),
+      time(run.created), time(run.ended)];
+    return opening(fixed(run.verb), cells("td", rest), 9, () => outcomes(run));
   }
   function drawRuns() {
     const names = ["Run", "What", "State", "Batch", "Instances", "Actor", "Reason", "Created (UTC)", "Ended"];
