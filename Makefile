@@ -2,7 +2,8 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-openstack guide-three-ways test check lint bench nightly docs clean demo_environment test_environment
+.PHONY: help demo demo-openstack guide-three-ways test check lint bench nightly docs clean demo_environment test_environment \
+    browser_environment
 
 # Tools start their siblings by name (ansible-lint: ansible-playbook).
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -38,7 +39,7 @@ bench: test_environment ## time, memory and growth: every script of tests/bench
 	    printf '\n== %s\n' "$$script"; PYTHONPATH=. python "$$script"; \
 	done
 
-nightly: test_environment lint ## also the long trials, and the tests with the newest ansible-core
+nightly: browser_environment lint ## also the long trials, and the tests with the newest ansible-core
 	@status=0; \
 	pytest -m "nightly or not nightly" --durations=10 || status=1; \
 	set_up=0; scripts/set_up newest || set_up=$$?; \
@@ -64,3 +65,6 @@ demo_environment:
 
 test_environment:
 	@scripts/set_up test
+
+browser_environment:
+	@scripts/set_up browser

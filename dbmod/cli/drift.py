@@ -7,7 +7,7 @@ from typing import Any
 import click
 import msgspec
 
-from dbmod import fleet_status, metrics, metrics_file, operations
+from dbmod import fleet_status, metrics, operations, output_file
 from dbmod.cli import carry, complete, options, output, status
 from dbmod.cli.options import Display
 from dbmod.context import Context
@@ -18,6 +18,8 @@ from dbmod.selection import Selection
 DRIFTED = ("Module", "Instance", "Standing", "Message")
 DRIFTED_FURTHER = ("Held", "Observed", "Module ID", "Instance ID")
 NOT_REACHED = 4  # as ledger.exit_code has it
+METRICS = "The metrics"
+READABLE = 0o644  # node_exporter runs under an account of its own
 
 
 @options.command(
@@ -53,7 +55,7 @@ def drift(
     view: output.View,
 ) -> int:
     if metrics_path:
-        metrics_file.refuse_bad_place(metrics_path)
+        output_file.refuse_bad_place(metrics_path, what=METRICS)
     selection = options.resolved(context, options.one_or_several(names, several, what="drift"), display)
     instances, _ = status.chosen(context, context.store.snapshot(), selection, references)  # before a host is asked
     code, silent = _asked(context, selection, instances, display) if ask else (0, {})
@@ -61,7 +63,8 @@ def drift(
     found = fleet_status.looked_at(fleet.pairs, silent)
     fleet = msgspec.structs.replace(fleet, pairs=found)
     if metrics_path:
-        metrics_file.write(metrics_path, metrics.text(fleet.instances, found))
+        text = metrics.text(fleet.instances, found)
+        output_file.write(metrics_path, text, what=METRICS, mode=READABLE)
     first_amiss = sorted(found, key=lambda pair: pair.standing == "current")
     output.table(view, DRIFTED, [_drifted(pair) for pair in first_amiss], further=DRIFTED_FURTHER)
     output.note(status.summary(fleet))

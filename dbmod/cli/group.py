@@ -32,6 +32,7 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         ("module-instances", "module-instance-count", "module-list-instance", "cluster-modules"),
     ),
     ("How the fleet stands", "status", ("status",)),
+    ("The fleet on a page", "report", ("report",)),
     ("The fleet compared with its hosts", "drift", ("drift",)),
     ("Instances", "instance", ("create", "list", "show", "password", "update", "restart", "delete")),
     ("Instances to leave alone", "hold", ("hold", "unhold")),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from dbmod import clock, config, identity, ids, planning, registry, store, transport
+from dbmod import clock, config, gate, identity, ids, planning, registry, store, transport
 from dbmod import ledger as ledgers
 from dbmod.context import Context
 from dbmod.evidence import Outcome
@@ -106,7 +106,7 @@ def plan(here: Context, fleet: list[Instance], module: Module) -> Run:
             spread=[fleet],
             actor="bench",
         )
-        ledgers.start_batch(tables, run.id, 1)
+        gate.start_batch(tables, run.id, 1)
     return run
 
 

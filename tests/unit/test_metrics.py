@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dbmod import errors, fleet_status, metrics, metrics_file
+from dbmod import errors, fleet_status, metrics, output_file
 from dbmod.records import Instance, Module, Row
 from tests import builders
 
@@ -95,8 +95,8 @@ def test_an_escaped_value_is_one_line_and_reads_back(value: str) -> None:
 def test_the_file_is_replaced_whole_and_everybody_may_read_it(tmp_path: Path) -> None:
     path = tmp_path / "dbmod.prom"
     path.write_text("older\n")
-    metrics_file.refuse_bad_place(path)
-    metrics_file.write(path, "newer 漢\n")
+    output_file.refuse_bad_place(path, what="The metrics")
+    output_file.write(path, "newer 漢\n", what="The metrics", mode=0o644)
     assert path.read_text(encoding="utf-8") == "newer 漢\n"
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     assert list(tmp_path.iterdir()) == [path]
@@ -108,12 +108,12 @@ def test_a_place_that_cannot_be_a_file_is_refused(place: str, tmp_path: Path, mo
     Path("link").symlink_to("nowhere")
     Path("directory").mkdir()
     with pytest.raises(errors.BadInput, match="The metrics cannot go to"):
-        metrics_file.refuse_bad_place(Path(place))
+        output_file.refuse_bad_place(Path(place), what="The metrics")
 
 
 def test_a_write_that_fails_leaves_the_older_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / ("x" * 250)  # there is room for it, and none for its temporary name
     path.write_text("older\n")
     with pytest.raises(errors.Failed, match="The metrics cannot be written"):
-        metrics_file.write(path, "newer\n")
+        output_file.write(path, "newer\n", what="The metrics", mode=0o644)
     assert (path.read_text(), list(tmp_path.iterdir())) == ("older\n", [path])
