@@ -12,7 +12,7 @@ description:
     settings are changed at run time where the server can, else it is restarted by the instance's own command.
     A server that does not come up with them gets the old ones back.
   - Contents are in the server's own syntax, of Redis, MariaDB, MySQL or PostgreSQL. C(@memory_mib*0.7@) and the like
-    are filled in on the host. A first line C(# dbmod: no-restart) leaves a restart to you.
+    are filled in on the host. A first comment line C(dbmod:no-restart) leaves a restart to you.
 options:
   contents:
     description: The contents as text.

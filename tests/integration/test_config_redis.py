@@ -87,7 +87,7 @@ def test_restart_is_left_to_the_user_where_the_contents_say_so(red: Configured) 
     pid = red.pid()
     state, message, changed = red.apply("databases", "# dbmod: no-restart\ndatabases 18\nmaxclients 900\n")
     assert (state, changed) == ("ok", True), message
-    assert message.endswith(" in effect, pending restart: databases")
+    assert message.endswith(" in effect, pending restart: databases, tcp-backlog")  # which it had before
     assert (red.pid(), _get(red, "databases"), _get(red, "maxclients")) == (pid, "20", "900")
     assert red.again("databases") == ("ok", message, False)
     assert "overridden" not in red.query()
