@@ -59,10 +59,12 @@ def told(run: Run, attempts: Iterable[Attempt], scope: Scope) -> Told | None:
     if scope.is_all:
         return Told(run=run, attempts=every, is_whole=True)
     seen = [one for one in every if one.instance_id in scope.instances and one.module_id in {"", *scope.modules}]
-    is_about = not run.playbook and (run.module_id in scope.modules or run.cluster_id in scope.clusters)
+    synced = set(run.options.get("modules", ())) if run.verb == "module-sync" else set()
+    is_registered = run.module_id in scope.modules or bool(synced & scope.modules.keys())
+    is_about = not run.playbook and (is_registered or run.cluster_id in scope.clusters)
     if not seen and not is_about:
         return None
-    return Told(run=run, attempts=seen, is_whole=len(seen) == len(every))
+    return Told(run=run, attempts=seen, is_whole=len(seen) == len(every) and synced <= scope.modules.keys())
 
 
 def data(
@@ -165,7 +167,7 @@ def _run(one: Told, counts: str, scope: Scope, words: Words) -> Data:
         "created": clock.seconds(run.created_at),
         "ended": clock.seconds(run.ended_at) if run.ended_at else "",
         "counts": counts,
-        "attempts": [_attempt(attempt, scope, words) for attempt in one.attempts],
+        "attempts": [_attempt(attempt, run, scope, words) for attempt in one.attempts],
     }
 
 
@@ -177,9 +179,11 @@ def _what(one: Told, scope: Scope) -> str:
     return one.run.subject if one.is_whole else ""
 
 
-def _attempt(one: Attempt, scope: Scope, words: Words) -> list[int]:
+def _attempt(one: Attempt, run: Run, scope: Scope, words: Words) -> list[int]:
     """Give batch, and as places of words instance, module, state; versions before and after; the message's place."""
     state = "running" if one.state == "planned" and one.started_at else one.state
+    is_correction = run.verb == "reconcile" and one.changed
+    message = "" if one.state == "ok" and not is_correction else one.message  # a ping's own message is its contents
     return [
         one.batch,
         words.place(scope.instances.get(one.instance_id, one.instance_id)),
@@ -187,5 +191,5 @@ def _attempt(one: Attempt, scope: Scope, words: Words) -> list[int]:
         words.place(state),
         one.from_number or 0,
         one.number,
-        words.place(one.message),
+        words.place(message),
     ]

@@ -3,12 +3,12 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const LETTERS = { current: "C", outdated: "O", failed: "F", drifted: "D", missing: "M", unknown: "U", "not applied": "N" };
   const PAGE = 50, STEP = 100;
-  const HIDING = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
+  const HIDING = /(?![\n\u200c\u200d])[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;  // as dbmod/cli/layout.py: joiners are of scripts and emoji
   const by = (id) => document.getElementById(id);
   const word = (place) => data.words[place || 0];
 
   // Names and messages come from users and hosts: they are text, and what could hide or turn text is spelled out.
-  const clear = (text) => String(text).replace(HIDING, (one) => "\\u" + one.charCodeAt(0).toString(16).padStart(4, "0"));
+  const clear = (text) => String(text).replace(HIDING, (one) => "\\u" + one.codePointAt(0).toString(16).padStart(4, "0"));
 
   function make(tag, attributes, ...children) {
     const element = document.createElement(tag);
@@ -101,10 +101,10 @@
     });
   }
   function isFound(at, shown) {
-    const [name, id, datastore, , cluster] = data.instances[at];
+    const one = data.instances[at], datastore = one[2], cluster = one[4];
     if (filter.datastore && datastore !== filter.datastore) return false;
     if (filter.cluster && cluster !== filter.cluster) return false;
-    if (filter.search && !(name + "\n" + id).toLowerCase().includes(filter.search)) return false;
+    if (filter.search && !one.join("\n").toLowerCase().includes(filter.search)) return false;
     const here = shown.map((index) => data.cells[at][index]).filter(Boolean);
     if (filter.standing >= 0) return here.some((one) => one[0] === filter.standing);
     return filter.module === "" || here.length > 0;

@@ -19,8 +19,9 @@ from tests import browsers, builders
 
 pytestmark = pytest.mark.nightly
 
-HOSTILE = "</script><script>window.hit=1</script><img src=x onerror=window.hit=1><b>\u202eB</b>"
-TURNED = HOSTILE.replace("\u202e", "\\u202e")
+EMOJI = "👩\u200d💻"  # a joiner is no trick
+HOSTILE = f"</script><script>window.hit=1</script><img src=x onerror=window.hit=1><b>\u202e\u061cB</b>{EMOJI}"
+TURNED = HOSTILE.replace("\u202e", "\\u202e").replace("\u061c", "\\u061c")
 LARGE = 1_000
 
 
@@ -94,6 +95,9 @@ def test_search_and_filters_narrow_it(shown: Chrome) -> None:
     search = shown.find_element(By.ID, "search")
     search.send_keys("DB-0999")
     assert rows(shown) == ["db-0999"]
+    shown.find_element(By.ID, "clear").click()
+    search.send_keys("mysql")
+    assert rows(shown) == [TURNED]
     shown.find_element(By.ID, "clear").click()
     Select(shown.find_element(By.ID, "datastore")).select_by_value("mysql")
     assert rows(shown) == [TURNED]

@@ -106,6 +106,35 @@ def test_a_run_is_told_without_what_is_out_of_scope() -> None:
         assert secret not in text
 
 
+def test_what_a_host_says_of_success_stays_out_for_a_ping_says_its_contents() -> None:
+    module, one, two = builders.module(), builders.instance("db-1"), builders.instance("db-2")
+    run = builders.run()
+    every = [
+        builders.attempt(run, module, one, state="ok", message="CANARY"),
+        builders.attempt(run, module, two, state="error", message="no room"),
+    ]
+    told = report.told(run, every, scope([one, two], [module]))
+    data = made([one, two], [module], [builders.row(module, one, message="CANARY")], [told])
+    assert "CANARY" not in json.dumps(data)
+    assert "no room" in data["words"]
+
+
+def test_a_reconcile_tells_what_it_corrected() -> None:
+    module, one = builders.module(), builders.instance("db-1")
+    run = builders.run(verb="reconcile")
+    every = [builders.attempt(run, module, one, state="ok", changed=True, message="holds version 1")]
+    assert "holds version 1" in made([one], [module], [], [report.told(run, every, scope([one], [module]))])["words"]
+
+
+def test_a_sync_is_told_to_who_sees_one_of_its_modules_and_names_no_other() -> None:
+    ours, hidden = builders.module(name="ours"), builders.module(name="hidden")
+    run = builders.run(verb="module-sync", playbook="", subject="hidden", options={"modules": {hidden.id: "delete"}})
+    assert report.told(run, [], scope([], [ours])) is None
+    both = builders.REPLACE(run, options={"modules": {ours.id: "update", hidden.id: "delete"}})
+    [shown] = made([], [ours], [], [report.told(both, [], scope([], [ours]))])["runs"]
+    assert shown["what"] == ""
+
+
 def test_a_run_with_nothing_in_scope_is_left_out() -> None:
     module, theirs = builders.module(), builders.instance("theirs", tenant="other")
     run = builders.run(playbook="module_reapply", module_id=module.id)
