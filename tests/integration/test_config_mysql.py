@@ -8,7 +8,7 @@ from dbmod import local_servers
 from tests import local_fleet
 from tests.config_modules import Configured, watched
 
-pytestmark = pytest.mark.patient
+pytestmark = [pytest.mark.patient, pytest.mark.nightly]
 
 
 @pytest.fixture(scope="module")
