@@ -25,7 +25,7 @@ test: test_environment lint ## everything: linters, unit, contract, integration,
 	@scripts/run_tests
 
 check: test_environment lint ## before every commit, under two minutes: linters, unit, contract
-	@pytest tests/unit tests/contract -n auto --dist loadgroup
+	@pytest tests/unit tests/contract -n auto --dist loadfile
 
 lint: test_environment ## ruff, mypy, ansible-lint
 	ruff check
