@@ -7,7 +7,6 @@ python -m tests.bench.peers [HOSTS …]
 """
 
 import contextlib
-import os
 import shlex
 import statistics
 import subprocess
@@ -137,5 +136,4 @@ def _asyncssh(machines: Sequence[Host], place: Path, programs: Path) -> Callable
 
 
 if __name__ == "__main__":
-    os.umask(0o077)
     main([int(word) for word in sys.argv[1:]] or COUNTS)
