@@ -14,6 +14,7 @@ from dbmod import (
     adopted,
     config,
     errors,
+    evidence,
     fleet,
     identity,
     inventory,
@@ -274,8 +275,7 @@ def module_report(variables: Mapping[str, Any], host: str) -> Any:
     if not isinstance(found, Mapping) or "outcome" in found or not found.get("failed"):
         return found
     reason = ssh_trouble.explain(plain(str(found.get("msg", ""))), name=host)
-    silence = transport.Answer(started=False, finished=False, results=())
-    return {"outcome": msgspec.to_builtins(Outcome(instance=str(variables["dbmod_id"]), answer=silence, reason=reason))}
+    return {"outcome": msgspec.to_builtins(evidence.not_asked(str(variables["dbmod_id"]), reason))}
 
 
 def _troubled(variables: Mapping[str, Any], found: Any) -> Any:
@@ -283,10 +283,7 @@ def _troubled(variables: Mapping[str, Any], found: Any) -> Any:
     said = transport.text(f"{trouble['task'].rpartition(' | ')[2]}: {trouble['message']}")
     if isinstance(found, Mapping) and isinstance(found.get("outcome"), Mapping):
         return {"outcome": {**plain(found["outcome"]), "trouble": said}}
-    silence = transport.Answer(started=False, finished=False, results=())
-    left_alone = Outcome(
-        instance=str(variables["dbmod_id"]), answer=silence, reason=f"left alone: {said}", was_refused=True
-    )
+    left_alone = evidence.not_asked(str(variables["dbmod_id"]), f"left alone: {said}", was_refused=True)
     return {"outcome": msgspec.to_builtins(left_alone)}
 
 

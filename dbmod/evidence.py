@@ -25,6 +25,12 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     trouble: str = ""  # what went wrong around the host after its modules had come
 
 
+def not_asked(instance_id: str, reason: str, *, was_refused: bool = False) -> Outcome:
+    """Give the outcome of a host that was sent nothing."""
+    silence = Answer(started=False, finished=False, results=())
+    return Outcome(instance=instance_id, answer=silence, reason=reason, was_refused=was_refused)
+
+
 def judge(attempt: Attempt, run: Run, outcome: Outcome | None, *, at: datetime) -> Attempt:
     """Close a planned attempt of apply or remove by what the host said.
 

@@ -71,9 +71,7 @@ def carry_out(run_id: str, variables: Mapping[str, Any], send: Send) -> dict[str
     try:
         return _carry_out(run_id, variables, send)
     except errors.DbmodError as error:
-        silence = transport.Answer(started=False, finished=False, results=())
-        instance_id = str(variables["dbmod_id"])
-        refused = Outcome(instance=instance_id, answer=silence, reason=transport.text(error.what), was_refused=True)
+        refused = evidence.not_asked(str(variables["dbmod_id"]), transport.text(error.what), was_refused=True)
         return {"changed": False, "outcome": msgspec.to_builtins(refused)}
     except Exception as error:  # noqa: BLE001  the kind only: a text may hold contents; it may have started there
         began = transport.Answer(started=True, finished=False, results=())

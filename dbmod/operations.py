@@ -311,19 +311,18 @@ def write(
 
 
 def _paced(pace: Pace, *, restarts: bool) -> dict[str, Any]:
-    """Give what a run has to remember of its pace, and what is done around each host.
+    """Give what a run has to remember of its pace.
 
     Looking at a server costs as much as a module, so that is done unasked only where a type restarts it.
     """
     gate = restarts if pace.gate is None else pace.gate
-    around = {"gate": gate, "before_host": pace.before_host, "after_host": pace.after_host}
-    return {"pace": msgspec.to_builtins(pace)} | {name: value for name, value in around.items() if value}
+    return {"pace": msgspec.to_builtins(msgspec.structs.replace(pace, gate=gate))}
 
 
 def _restarts(work: Sequence[Work], context: Context) -> bool:
     """Tell whether a type of the work restarts the server."""
-    types = module_types.listing(context.settings)
     used = {item.module.type for item in work if item.module}
+    types = module_types.listing(context.settings) if used else {}  # which reads the types' files
     return any(types[name].declares.restarts for name in used if name in types)
 
 

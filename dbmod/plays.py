@@ -9,7 +9,7 @@ from dbmod.records import Attempt, Instance, Module, Row, Run
 from dbmod.store.interface import Tables
 
 RETRIEVED_WEIGHT = 2  # what a host gives passes through Ansible as base64, in several copies: 6 times its size
-AROUND = {"gate": False, "before_host": "", "after_host": ""}  # options of a run: what is done around each host
+AROUND = {"gate": False, "before_host": "", "after_host": ""}  # of a run's pace: what is done around each host
 HOST_LISTS: tuple[str, ...] = ("hosts", "module_hosts", "watched_hosts", "way_back_hosts", "put_back_hosts")
 HOST_LISTS += ("members", "new_hosts", "leaving_hosts")
 
@@ -39,7 +39,8 @@ def plan_of(tables: Tables, run: Run) -> dict[str, Any]:
     claimed = _unique(host_names[one.instance_id] for one in attempts if one.batch == 0)
     touched = _unique(host_names[one.instance_id] for one in attempts if one.batch > 0)
     members = fleet.members_of(tables, run.cluster_id) if run.cluster_id else []
-    around = {name: run.options.get(name, value) for name, value in AROUND.items()}
+    pace = run.options.get("pace", {})
+    around = {name: pace.get(name, value) for name, value in AROUND.items()}
     is_watched, is_back = any(around.values()) and not run.options.get("check"), run.verb == "rollback"
     return {
         "run": run.id,

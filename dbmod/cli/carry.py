@@ -69,8 +69,8 @@ def finish(context: Context, run: Run, display: Display) -> Outcome:
         with contextlib.redirect_stdout(sys.stderr):  # ansible-runner prints its output; standard output is for data
             ended = runner.carry_out(context, going, progress=shown, verbosity=display.verbosity, login=display.login)
         going = _behind_the_canary(context, ended)
-    tables = context.store.snapshot()
-    back = next((one for one in rollouts.followers(tables, ended.id) if one.verb == "rollback"), None)
+    later = rollouts.followers(context.store.snapshot(), ended.id) if rollouts.rolls_back(ended) else []
+    back = next((one for one in later if one.verb == "rollback"), None)
     return msgspec.structs.replace(read(context, ended), way_back=read(context, back) if back else None)
 
 
@@ -120,6 +120,11 @@ def read(context: Context, run: Run) -> Outcome:
         instances={key: one.name if one else key for key, one in found.items()},
         modules={key: one for key, one in modules.items() if one},
     )
+
+
+def asked_by(context: Context) -> str:
+    """Say who asks, and why if that was said."""
+    return f"{context.actor.name} ({context.reason})" if context.reason else context.actor.name
 
 
 def skipped(planned: Planned) -> None:

@@ -14,8 +14,7 @@ from dbmod.context import Context
 def pause(context: Context, *, run: str) -> None:
     """Let a run pause after the batch in flight."""
     with context.store.transaction(holder="run-pause") as tables:
-        why = f" ({context.reason})" if context.reason else ""
-        one = gate.request_pause(tables, lookup.run(tables, run).id, by=f"{context.actor.name}{why}")
+        one = gate.request_pause(tables, lookup.run(tables, run).id, by=carry.asked_by(context))
     when = "is paused" if one.state == "paused" else "will pause after the batch in flight"
     output.note(f"The run {one.id} {when}: dbmod run-resume {one.id}")
 

@@ -82,8 +82,7 @@ def wait(context: Context, *, run: str, view: output.View) -> int:
 def cancel(context: Context, *, run: str) -> None:
     """Ask a run to stop after the batch in flight."""
     with context.store.transaction(holder="run-cancel") as tables:
-        why = f" ({context.reason})" if context.reason else ""
-        one = ledger.request_stop(tables, lookup.run(tables, run).id, by=f"{context.actor.name}{why}")
+        one = ledger.request_stop(tables, lookup.run(tables, run).id, by=carry.asked_by(context))
     when = "will stop after the batch in flight" if one.is_open else "was paused, and has ended"
     output.note(f"The run {one.id} {when}: dbmod run-{'wait' if one.is_open else 'show'} {one.id}")
 

@@ -335,7 +335,7 @@ def test_a_type_that_restarts_the_server_defaults_to_batches_of_one(fleet: Fleet
     planned = operations.plan_apply(here, singles, ["tuned"])
     assert fleet.hosts(planned) == ["db-1", "db-2", "db-3"]
     assert planned.run
-    assert (planned.run.pause_after, planned.run.options["gate"]) == (1, True)
+    assert (planned.run.pause_after, planned.run.options["pace"]["gate"]) == (1, True)
     with here.store.transaction(holder="a test") as tables:
         ledger.close(tables, planned.run.id)
     assert fleet.hosts(operations.plan_apply(here, singles, ["tuned"], pace=Pace(batch_size=3, canary=0))) == [
