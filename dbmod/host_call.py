@@ -7,7 +7,19 @@ from typing import Any
 
 import msgspec
 
-from dbmod import config, doors, errors, evidence, ledger, module_types, names, providers, ssh_trouble, transport
+from dbmod import (
+    config,
+    doors,
+    errors,
+    evidence,
+    ledger,
+    module_types,
+    names,
+    providers,
+    rollouts,
+    ssh_trouble,
+    transport,
+)
 from dbmod.context import Context
 from dbmod.evidence import Outcome
 from dbmod.failpoints import FILE, NAME, failpoint
@@ -92,7 +104,7 @@ def _carry_out(run_id: str, variables: Mapping[str, Any], send: Send) -> dict[st
     if not attempts:
         return {"skipped": True, "changed": False}
     modules = [_module_of(tables, one) for one in sorted(attempts, key=lambda one: one.order) if one.module_id]
-    request = _request(here, run, variables, modules)
+    request = _request(here, tables, run, variables, modules)
     failpoint("before_send")
     reply = send(transport.command(interpreter(variables)), _frame(here, request, modules))
     failpoint("after_send")
@@ -131,7 +143,7 @@ def _module_of(tables: Tables, attempt: Attempt) -> tuple[Module, Attempt]:
 
 
 def _request(
-    here: Context, run: Run, variables: Mapping[str, Any], modules: list[tuple[Module, Attempt]]
+    here: Context, tables: Tables, run: Run, variables: Mapping[str, Any], modules: list[tuple[Module, Attempt]]
 ) -> transport.Request:
     wanted = os.environ.get(NAME)
     return transport.Request(
@@ -142,7 +154,7 @@ def _request(
         instance=str(variables["dbmod_id"]),
         modules=tuple(_module_request(run, module, attempt) for module, attempt in modules),
         check=bool(run.options.get("check")),
-        follows=tuple(run.options.get("follows", ())),
+        follows=rollouts.gone_on_with(tables, run),
         baseline=bool(run.options.get("baseline")),
         datastore=str(variables["dbmod_datastore"]),
         datastore_version=str(variables["dbmod_datastore_version"]),

@@ -47,7 +47,7 @@ def plan_resume(context: Context, reference: str) -> Planned:
             [one for one in work if one.instance.id in ready],
             pace=_pace(run),
             skipped=[*skipped, *missing],
-            options=_options(run) | {"follows": [*run.options.get("follows", ()), run.id]},
+            options={name: value for name, value in run.options.items() if name != "pace"},
             module_id=run.module_id,
             follows=run.id,
         )
@@ -80,6 +80,14 @@ def rolls_back(run: Run) -> bool:
 def followers(tables: Tables, run_id: str) -> list[Run]:
     """Give the runs that follow one, the first first."""
     return sorted((one for one in tables.find(Run) if one.follows == run_id), key=lambda one: one.serial)
+
+
+def gone_on_with(tables: Tables, run: Run) -> tuple[str, ...]:
+    """Name the runs that a run goes on with, the last first. A rollback goes on with none: it takes one back."""
+    earlier = tables.get(Run, run.follows) if run.follows else None
+    if earlier is None or earlier.verb != run.verb:
+        return ()
+    return (earlier.id, *gone_on_with(tables, earlier))
 
 
 def _refuse_unfit(tables: Tables, run: Run) -> None:
@@ -152,7 +160,3 @@ def _pace(run: Run) -> Pace:
         max_errors=run.max_errors,
         max_unreachable=run.max_unreachable,
     )
-
-
-def _options(run: Run) -> dict[str, object]:
-    return {name: value for name, value in run.options.items() if name not in ("pace", "follows")}

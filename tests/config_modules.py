@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from dbmod import operations, registry
+from dbmod import errors, operations, registry
 from dbmod.records import Attempt, Instance, Run
 from dbmod.selection import Selection
 from tests import local_fleet
@@ -26,7 +26,7 @@ class Configured:
         context, contents = self.fleet.context, text.encode()
         try:
             registry.change(context, name, registry.Change(), contents)
-        except Exception:
+        except errors.NotFound:
             registry.create(context, registry.Request(name=name, type="config", live_update=True), contents)
         return self.again(name)
 

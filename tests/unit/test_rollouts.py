@@ -162,7 +162,8 @@ def test_resume_goes_on_with_all_that_is_not_done_and_names_the_runs_before(roll
     assert later is not None
     names = {one.id: one.name for one in rollout.instances}
     assert [names[one.instance_id] for one in rollout.attempts(later)] == ["db-0", "db-2", "db-3", "db-4", "db-5"]
-    assert (later.follows, later.options["follows"], later.verb) == (run.id, [run.id], "reapply")
+    tables = rollout.here.store.snapshot()
+    assert (later.follows, rollouts.gone_on_with(tables, later), later.verb) == (run.id, (run.id,), "reapply")
     assert (later.batch_sizes, later.delay_seconds, later.max_errors, later.max_unreachable) == ((2, 2, 1), 3, 0, 3)
     assert f"goes on in run {later.id}" in refused(rollouts.plan_resume, rollout.here, run.id)
     rollout.start(later)
@@ -170,7 +171,7 @@ def test_resume_goes_on_with_all_that_is_not_done_and_names_the_runs_before(roll
     rollout.close(later)
     third = rollouts.plan_resume(rollout.here, later.id).run
     assert third is not None
-    assert third.options["follows"] == [run.id, later.id]
+    assert rollouts.gone_on_with(rollout.here.store.snapshot(), third) == (later.id, run.id)
 
 
 def test_resume_is_refused_where_the_module_has_moved_on(rollout: Rollout, put: Put) -> None:
@@ -228,6 +229,7 @@ def test_rollback_puts_back_what_each_changed_host_had(rollout: Rollout, put: Pu
     assert told == [
         ("db-0", 2, 1), ("db-2", 2, 1), ("db-3", 2, 1), ("db-4", 2, 1), ("db-5", 2, 1), ("db-9", 2, 0),
     ]  # fmt: skip
+    assert rollouts.gone_on_with(rollout.here.store.snapshot(), back) == ()
     assert (back.verb, back.follows, back.max_errors, back.playbook) == ("rollback", run.id, None, "module_apply")
     rollout.start(back)
     rollout.batch(back, 1)
