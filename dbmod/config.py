@@ -15,6 +15,7 @@ MIB = 1 << 20
 SECRETS = ("DBMOD_KEY", "DBMOD_PREVIOUS_KEY")  # read where they are used; never a setting, never shown
 PRIVATE = ("DBMOD_FAILPOINT", "DBMOD_FAILPOINT_FILE", "DBMOD_CONFIG")
 RANGE = re.compile(r"[0-9A-Fa-f.:]+/[0-9]{1,3}\Z")
+METHODS = re.compile(r"[A-Za-z0-9@.,-]*\Z")
 LEDGER_SCHEMES = ("postgresql://", "postgres://")
 HIDDEN = "(not shown)"
 PRIVATE_RANGES = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
@@ -60,6 +61,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     become_password_file: str = ""  # the password for sudo on hosts you adopted; empty: none, or -K asks
     vault_ids: tuple[str, ...] = ()  # LABEL@FILE of Ansible vaults: your inventories, contents of module-sync
     ssh_private_key: str = ""  # of hosts that no inventory of yours knows; empty: ssh's own choice, and its agent
+    ssh_key_exchange: str = ""  # methods that ssh tries first, as curve25519-sha256; empty: its own order
     accept_host_key: bool = False  # of a new machine whose console does not tell its keys
     openstack_cloud: str = ""  # of clouds.yaml; empty: OS_CLOUD, the OS_* variables, or the only cloud there is
     openstack_network: str = ""  # id or name, of instances without --nic; empty: the only network of the project
@@ -85,6 +87,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         low, _, high = self.local_ports.partition("-")
         if not (low.isdigit() and high.isdigit() and 1024 <= int(low) <= int(high) <= 55535):
             raise ValueError("local_ports must be LOW-HIGH with 1024 <= LOW <= HIGH <= 55535")
+        if not METHODS.match(self.ssh_key_exchange):
+            raise ValueError("ssh_key_exchange must hold names as curve25519-sha256, separated by commas")
         if not all(RANGE.match(one) for one in self.openstack_allowed_ranges):
             raise ValueError("openstack_allowed_ranges must hold networks as 10.0.0.0/8")
 

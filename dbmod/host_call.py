@@ -13,6 +13,7 @@ from dbmod import (
     errors,
     evidence,
     ledger,
+    memory,
     module_types,
     names,
     providers,
@@ -24,7 +25,7 @@ from dbmod.context import Context
 from dbmod.evidence import Outcome
 from dbmod.failpoints import FILE, NAME, failpoint
 from dbmod.identity import Actor
-from dbmod.records import Attempt, Instance, Module, Run
+from dbmod.records import Attempt, Instance, Module, Row, Run
 from dbmod.store import durable
 from dbmod.store.interface import Tables
 
@@ -40,6 +41,7 @@ VERBS: dict[str, transport.Verb] = {
     "retrieve": "retrieve",
 }
 DEFAULT_INTERPRETER = "/usr/bin/python3"
+RETRIEVED_WEIGHT = 2  # what a host gives passes through Ansible as base64, in several copies: 6 times its size
 TROUBLE_LIMIT = 500
 FILE_NAME_LIMIT_BYTES = 255
 
@@ -72,16 +74,36 @@ def sender(plugin: Any) -> Send:
     return send
 
 
-def carry_out(run_id: str, variables: Mapping[str, Any], send: Send) -> dict[str, Any]:
+def beforehand() -> Context | None:
+    """Do once what is the same for every host. Called before Ansible forks its workers: each of them inherits it.
+
+    Returns  for `carry_out`; None where the ledger cannot be used, which every host then has as its outcome
+    """
+    from cryptography.hazmat.primitives.ciphers import aead  # noqa: F401  (contents are decrypted with it)
+
+    try:
+        here = doors.context()
+        tables = here.store.snapshot()
+        for kind in (Instance, Module):
+            tables.find(kind)
+        for provider in providers.names():
+            providers.describe(provider)
+    except errors.DbmodError:
+        return None
+    return here
+
+
+def carry_out(run_id: str, variables: Mapping[str, Any], send: Send, *, here: Context | None = None) -> dict[str, Any]:
     """Do the work of a run on one host.
 
     variables  the host's, see doors.plain_host
     send       runs a shell command on the host with bytes on its standard input
+    here       what `beforehand` gave
     Returns    {"changed": bool, "outcome": an Outcome}; {"skipped": True} where nothing is left to do there.
                A request that cannot be made (contents or key missing) is an outcome too, so that it is recorded
     """
     try:
-        return _carry_out(run_id, variables, send)
+        return _carry_out(here or doors.context(), run_id, variables, send)
     except errors.DbmodError as error:
         refused = evidence.not_asked(str(variables["dbmod_id"]), transport.text(error.what), was_refused=True)
         return {"changed": False, "outcome": msgspec.to_builtins(refused)}
@@ -92,8 +114,7 @@ def carry_out(run_id: str, variables: Mapping[str, Any], send: Send) -> dict[str
         return {"changed": False, "outcome": msgspec.to_builtins(lost)}
 
 
-def _carry_out(run_id: str, variables: Mapping[str, Any], send: Send) -> dict[str, Any]:
-    here = doors.context()
+def _carry_out(here: Context, run_id: str, variables: Mapping[str, Any], send: Send) -> dict[str, Any]:
     tables = here.store.snapshot()
     run = ledger.open_run(tables, run_id)
     attempts = [
@@ -106,7 +127,8 @@ def _carry_out(run_id: str, variables: Mapping[str, Any], send: Send) -> dict[st
     modules = [_module_of(tables, one) for one in sorted(attempts, key=lambda one: one.order) if one.module_id]
     request = _request(here, tables, run, variables, modules)
     failpoint("before_send")
-    reply = send(transport.command(interpreter(variables)), _frame(here, request, modules))
+    with memory.lent(here.settings.home_path / "runs" / "memory", _size_bytes(tables, run, request, modules)):
+        reply = send(transport.command(interpreter(variables)), _frame(here, request, modules))
     failpoint("after_send")
     limit = transport.ANSWER_LIMIT_BYTES + (4 * config.MIB * 64 if run.verb == "retrieve" else 0)
     said = f"{reply.output}\n{reply.trouble}" if reply.trouble else reply.output  # no copy of what may be 85 MiB
@@ -168,6 +190,17 @@ def _request(
     )
 
 
+def _size_bytes(tables: Tables, run: Run, request: transport.Request, modules: list[tuple[Module, Attempt]]) -> int:
+    """Give the bytes of contents that go to the host; for those that come from it, what they take on their way."""
+    carried = [(module, attempt.number) for module, attempt in modules] if request.verb == "apply" else []
+    if run.verb == "retrieve":
+        asked = [module for module, _ in modules] or tables.find(Module)
+        rows = ((module, tables.get(Row, request.instance, within=module.id)) for module in asked)
+        carried = [(module, row.held) for module, row in rows if row and row.held] * RETRIEVED_WEIGHT
+    versions = (module.version(number) for module, number in carried)
+    return sum(version.size_bytes for version in versions if version)
+
+
 def _address(variables: Mapping[str, Any]) -> str:
     """Give where the server answers as seen on its host; an adopted one need not listen where clients reach it."""
     facts = variables.get("dbmod_facts") or {}
@@ -204,9 +237,8 @@ def _module_request(run: Run, module: Module, attempt: Attempt) -> transport.Mod
 
 def _frame(here: Context, request: transport.Request, modules: list[tuple[Module, Attempt]]) -> bytes:
     """Put the bytes together; contents are decrypted here, in memory, and nowhere else."""
-    types = module_types.listing(here.settings)
-    used = {module.type for module, _ in modules} & set(types) if modules else set(types)
-    sources = {name: module_types.source(types[name]) for name in sorted(used)}
+    used = {module.type for module, _ in modules}
+    sources = module_types.sources(here.settings, used or None)
     contents = []
     if request.verb == "apply":
         contents = [

@@ -210,7 +210,7 @@ def needs_of(modules: Sequence[Module], settings: Settings) -> dict[str, plannin
 
     Returns  module name → needs
     """
-    types = module_types.listing(settings) if modules else {}
+    types = module_types.listing(settings, {module.type for module in modules})
     return {
         module.name: planning.Needs(
             offers=types[module.type].declares.needs, datastores=types[module.type].declares.datastores
@@ -322,8 +322,7 @@ def _paced(pace: Pace, *, restarts: bool) -> dict[str, Any]:
 def _restarts(work: Sequence[Work], context: Context) -> bool:
     """Tell whether a type of the work restarts the server."""
     used = {item.module.type for item in work if item.module}
-    types = module_types.listing(context.settings) if used else {}  # which reads the types' files
-    return any(types[name].declares.restarts for name in used if name in types)
+    return any(one.declares.restarts for one in module_types.listing(context.settings, used).values())
 
 
 def _refuse_haste(context: Context, pace: Pace) -> None:

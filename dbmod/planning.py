@@ -8,9 +8,6 @@ import msgspec
 from dbmod import errors
 from dbmod.records import Attempt, Instance, Module, Row
 
-CONTENTS_MEMORY_BYTES = 512 << 20  # what the contents of all hosts served at once may take on the controller
-MEMORY_PER_BYTE = 3  # the contents, the frame they are joined into, and what the connection holds of it
-
 Standing = Literal["current", "outdated", "failed", "drifted", "missing", "unknown"]
 
 
@@ -146,18 +143,6 @@ def batches(instances: Iterable[Instance], *, sizes: Sequence[int], apart: bool 
         while first_with_room < len(result) and is_full(first_with_room):
             first_with_room += 1
     return result
-
-
-def hosts_at_once(sizes: Iterable[int]) -> int:
-    """Tell how many hosts may be served at the same time for their contents to fit into memory.
-
-    sizes    bytes of all contents of each host
-    Returns  0 where nothing has to be limited
-    """
-    known = list(sizes)
-    if sum(known) * MEMORY_PER_BYTE <= CONTENTS_MEMORY_BYTES:
-        return 0
-    return max(1, CONTENTS_MEMORY_BYTES // (MEMORY_PER_BYTE * max(known)))
 
 
 def attempts(run_id: str, work: Sequence[Work], spread: Sequence[Sequence[Instance]]) -> list[Attempt]:

@@ -1,14 +1,13 @@
 """A run as the variables that the plays of a playbook take their hosts and batches from."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
-from dbmod import fleet, inventory, planning, rollouts
-from dbmod.records import Attempt, Instance, Module, Row, Run
+from dbmod import fleet, inventory, rollouts
+from dbmod.records import Attempt, Instance, Run
 from dbmod.store.interface import Tables
 
-RETRIEVED_WEIGHT = 2  # what a host gives passes through Ansible as base64, in several copies: 6 times its size
 AROUND = {"gate": False, "before_host": "", "after_host": ""}  # of a run's pace: what is done around each host
 HOST_LISTS: tuple[str, ...] = ("hosts", "module_hosts", "watched_hosts", "way_back_hosts", "put_back_hosts")
 HOST_LISTS += ("members", "new_hosts", "leaving_hosts")
@@ -16,7 +15,7 @@ HOST_LISTS += ("members", "new_hosts", "leaving_hosts")
 
 def nothing() -> dict[str, Any]:
     """Give the plan of a play that has nothing to do: no hosts for the plays below."""
-    plan = {"run": "", "verb": "", "cluster": "", "batch_sizes": [1], "at_once": 0, "delay": 0, **AROUND}
+    plan = {"run": "", "verb": "", "cluster": "", "batch_sizes": [1], "delay": 0, **AROUND}
     return {"plan": plan | {name: [] for name in HOST_LISTS}, "msg": "Nothing to do."}
 
 
@@ -25,7 +24,6 @@ def plan_of(tables: Tables, run: Run) -> dict[str, Any]:
 
     hosts           inventory names, in order; for create and the like those whose instances the run claims
     batch_sizes     of the module plays; of a run that was paused, what is left
-    at_once         hosts served at the same time where contents are large; 0: as many as Ansible's forks
     module_hosts    those that get or lose modules
     watched_hosts   those instead where a server is looked at (gate) before and after, or has the user's tasks around it
     way_back_hosts  again those, where what was changed is put back when too much fails
@@ -52,29 +50,12 @@ def plan_of(tables: Tables, run: Run) -> dict[str, Any]:
         "put_back_hosts": touched if is_back else [],
         "batch_sizes": [sizes[batch] for batch in sorted(sizes)] or [1],
         **around,
-        "at_once": planning.hosts_at_once(_contents_sizes(tables, run, attempts)),
         "delay": run.delay_seconds,
         "cluster": run.cluster_id or "",
         "members": [host_names[member.id] for member in members],
         "new_hosts": claimed if run.verb in ("create", "grow") else [],
         "leaving_hosts": claimed if run.verb in ("shrink", "delete") else [],
     }
-
-
-def _contents_sizes(tables: Tables, run: Run, attempts: Sequence[Attempt]) -> Iterable[int]:
-    """Give the bytes that go to each host of a run, or come from it."""
-    sizes = Counter[str]()
-    modules = {one.id: one for one in tables.find(Module)}
-    carried = [(one.instance_id, one.module_id, one.number) for one in attempts if one.module_id]
-    if run.verb == "retrieve":
-        asked = {one.instance_id for one in attempts}
-        rows = [tables.get(Row, instance_id, within=module_id) for instance_id in asked for module_id in modules]
-        carried = [(row.instance_id, row.module_id, row.held or 0) for row in rows if row]
-    for instance_id, module_id, number in carried:
-        version = modules[module_id].version(number)
-        sizes[instance_id] += version.size_bytes if version else 0
-    weight = RETRIEVED_WEIGHT if run.verb == "retrieve" else 1
-    return [weight * size for size in sizes.values()]
 
 
 def _unique(values: Iterable[str]) -> list[str]:

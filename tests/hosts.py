@@ -51,7 +51,7 @@ class Host:
         (self.root / "run/systemd/system").mkdir(parents=True)
         (self.root / "etc").mkdir()
         self.settings = config.Settings(type_directories=tuple(str(path) for path in type_directories))
-        self.sources = {name: module_types.source(found) for name, found in module_types.listing(self.settings).items()}
+        self.sources = module_types.sources(self.settings)
         self.python = pythons()[0]
 
     @property

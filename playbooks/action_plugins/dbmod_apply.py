@@ -13,6 +13,8 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))  # a checkout without 
 
 from dbmod import doors, host_call
 
+HERE = host_call.beforehand()  # Ansible loads this file in its main process
+
 
 class ActionModule(ActionBase):
     """Argument: run (an id)."""
@@ -21,4 +23,4 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         run_id = str(doors.plain(self._task.args["run"]))
         host = doors.plain_host(task_vars, self._templar.template)
-        return result | doors.guarded(lambda: host_call.carry_out(run_id, host, host_call.sender(self)))
+        return result | doors.guarded(lambda: host_call.carry_out(run_id, host, host_call.sender(self), here=HERE))

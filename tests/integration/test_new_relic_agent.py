@@ -30,7 +30,7 @@ class Remote(hosts.Host):
         self.machine = machine
         self.home, self.root = Path("/var/lib/dbmod"), machine.root
         self.settings = config.Settings()
-        self.sources = {name: module_types.source(found) for name, found in module_types.listing(self.settings).items()}
+        self.sources = module_types.sources(self.settings)
         self.python = "/usr/bin/python3"
         self.becomes = ("sudo",)
 

@@ -24,7 +24,7 @@ class Server(hosts.Host):
         self.fleet, self.server = fleet, instance
         self.home = local_fleet.place(instance).directory
         self.settings = config.Settings()
-        self.sources = {"sql": module_types.source(TYPE)}
+        self.sources = module_types.sources(config.Settings(), ["sql"])
         self.python = hosts.pythons()[-1]
         self.serial = 0
 

@@ -83,7 +83,7 @@ def test_an_include_is_found_where_it_is_one() -> None:
 
 def test_only_types_that_use_a_part_of_the_kit_are_sent_it() -> None:
     request = transport.Request(run="r", serial=1, verb="query", home="/h", instance="i", modules=())
-    sources = {name: module_types.source(found) for name, found in TYPES.items()}
+    sources = module_types.sources(config.Settings())
     with_it = transport.frame(request, sources)
     without = transport.frame(request, {"ping": sources["ping"]})
     for part in transport.EXTRAS:

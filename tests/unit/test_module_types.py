@@ -28,7 +28,7 @@ def test_listing_finds_our_types_and_the_users(tmp_path: Path) -> None:
     assert found["mine"].summary == "Do it"
     assert found["mine"].declares == kit.Declares()
     assert found["ping"].declares.keys == ("message",)
-    assert module_types.source(found["mine"]) == GOOD
+    assert module_types.sources(with_types(tmp_path, mine=GOOD), ["mine", "gone"]) == {"mine": GOOD}
 
 
 def test_find_takes_any_case_and_says_what_is_missing() -> None:

@@ -184,19 +184,3 @@ def test_a_module_of_contents_it_had_before_is_current_where_those_are_held() ->
     back = builders.module(versions=(2))
     back = REPLACE(back, versions=(*back.versions, REPLACE(back.versions[0], number=3)))
     assert planning.standing(builders.row(back, INSTANCE, 1), back) == "current"
-
-
-@pytest.mark.parametrize(
-    ("sizes", "expected"),
-    [
-        ([], 0),
-        ([1 << 20] * 50, 0),
-        ([8 << 20] * 21, 0),
-        ([8 << 20] * 22, 21),
-        ([64 << 20] * 50, 2),
-        ([64 << 20, *[1] * 49], 0),
-        ([64 << 20] * 2 + [200 << 20], 1),
-    ],
-)
-def test_hosts_at_once_keeps_large_contents_within_the_memory(sizes: list[int], expected: int) -> None:
-    assert planning.hosts_at_once(sizes) == expected
