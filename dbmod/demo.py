@@ -31,16 +31,18 @@ FOURTH_MD5 = "6e2c81c1547d640b4c6e7752ed0e33ab"
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One command of the guide.
 
-    name     how the test calls it
-    command  as typed; {redis} {flavor} {member} {connect} are filled in; `echo … > file` and dbmod commands
-    notice   what to look at in the output
-    chapter  begins a new part of the story
+    name       how the test calls it
+    command    as typed; {mysql} {redis} {flavor} {member} {connect} are filled in; `echo … > file` and dbmod commands
+    notice     what to look at in the output
+    chapter    begins a new part of the story
+    ends_with  its exit code
     """
 
     name: str
     command: str
     notice: str = ""
     chapter: str = ""
+    ends_with: int = 0
 
 
 COUNT = "dbmod module-instance-count mymod --include_clustered"
@@ -183,6 +185,7 @@ class Story:
         """Fill in what only a run knows: the installed version, a member's id, how to connect."""
         text = step.command
         fillings: dict[str, Callable[[], str]] = {
+            "{mysql}": lambda: self.version("mysql"),
             "{redis}": lambda: self.version("redis"),
             "{flavor}": self.flavor,
             "{member}": lambda: str(self.ask("show", "myclust-member-2", "-f", "value", "-c", "id")),
@@ -193,12 +196,15 @@ class Story:
                 text = text.replace(mark, fill())
         return text
 
-    def carry_out(self, command: str, *, capture: bool = False) -> subprocess.CompletedProcess[str]:
-        """Run one command line as typed, with this dbmod."""
+    def shell(self, command: str) -> list[str]:
+        """Give the words that run one command line as typed, with this dbmod."""
         here = {"dbmod": f"{shlex.quote(sys.executable)} -m dbmod"}
         first, _, rest = command.partition(" ")
+        return ["/bin/sh", "-c", f"{here.get(first, first)} {rest}"]
+
+    def carry_out(self, command: str, *, capture: bool = False) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["/bin/sh", "-c", f"{here.get(first, first)} {rest}"],
+            self.shell(command),
             cwd=self.directory,
             env=self.environment,
             stdin=subprocess.DEVNULL,

@@ -159,6 +159,7 @@ def plan_reapply(
     reference: str,
     *,
     md5: str | None = None,
+    only: tuple[str, ...] = (),
     include_clustered: bool = False,
     force: bool = False,
     pace: Pace | None = None,
@@ -168,10 +169,13 @@ def plan_reapply(
     """Plan to bring the instances that hold a module to its current version.
 
     md5    only those that hold this version
+    only   only those that stand so with it, of planning.AMISS
     force  also those that are current
     """
     pace = pace or Pace()
     _refuse_haste(context, pace)
+    if not set(only) <= set(planning.AMISS):
+        raise errors.BadInput(f"--only takes {', '.join(planning.AMISS)}; not {', '.join(only)[:100]}.")
     with context.transaction("module-reapply") as tables:
         module = lookup.module(tables, reference, actor=context.actor)
         held_by = tables.find(Row, module_id=module.id, removed_at=None)
@@ -182,7 +186,7 @@ def plan_reapply(
             )
         selection = Selection(all=True, hosts=hosts)
         instances = {one.id: one for one in select(tables, selection, actor=context.actor)}
-        rows = planning.due(held_by, module, md5=md5, force=force)
+        rows = planning.due(held_by, module, md5=md5, only=only, force=force)
         due = [
             instances[row.instance_id]
             for row in sorted(rows, key=lambda row: (row.updated_at, row.instance_id))
@@ -201,7 +205,8 @@ def plan_reapply(
             pace=pace,
             skipped=skipped,
             module_id=module.id,
-            options={"check": check, "md5": md5, "include_clustered": include_clustered, "force": force},
+            options={"check": check, "md5": md5, "include_clustered": include_clustered, "force": force}
+            | ({"only": list(only)} if only else {}),
         )
 
 

@@ -12,6 +12,7 @@ Standing = Literal["current", "outdated", "failed", "drifted", "missing", "unkno
 
 
 DISAGREEING: tuple[Standing, ...] = ("drifted", "missing", "unknown")  # found by a look at the host
+AMISS: tuple[Standing, ...] = ("outdated", "failed", *DISAGREEING)  # what a reapply brings to the current version
 
 
 class Work(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,15 +44,19 @@ def is_current(row: Row, module: Module) -> bool:
     return standing(row, module) == "current"
 
 
-def due(rows: Iterable[Row], module: Module, *, md5: str | None = None, force: bool = False) -> list[Row]:
+def due(
+    rows: Iterable[Row], module: Module, *, md5: str | None = None, only: Collection[str] = (), force: bool = False
+) -> list[Row]:
     """Choose the rows a reapply of *module* has to touch.
 
     rows     live rows of this module: only instances that hold it, or failed to
     md5      only those that hold this version
+    only     only those that stand so with it; empty: however they stand
     force    also those that are current
     Returns  the chosen rows, in the order given
     """
     chosen = [row for row in rows if row.removed_at is None and (md5 is None or row.held_md5 == md5)]
+    chosen = [row for row in chosen if not only or standing(row, module) in only]
     return [row for row in chosen if force or not is_current(row, module)]
 
 

@@ -76,6 +76,7 @@ def _reapply(here: Context, given: Given, play: Play) -> Planned:
         here,
         given["module"],
         md5=given.get("md5"),
+        only=tuple(_names(given, "only")),
         include_clustered=given["include_clustered"],
         force=given["force"],
         pace=_pace(given, play),

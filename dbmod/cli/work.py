@@ -5,13 +5,15 @@ from typing import Any
 import click
 
 from dbmod import clock, errors, identity, operations, planning
-from dbmod.cli import carry, complete, options, output, trial
+from dbmod.cli import carry, complete, options, output, planned, trial
 from dbmod.cli.carry import Outcome
 from dbmod.cli.options import Display
 from dbmod.cli.pace import paced
+from dbmod.cli.planned import Found, Paper
 from dbmod.context import Context
 from dbmod.operations import Planned
 from dbmod.paces import Pace
+from dbmod.plan_files import Asked
 from dbmod.records import Attempt, Row
 from dbmod.selection import Selection
 
@@ -33,6 +35,7 @@ ONE_OR_SEVERAL = "--cluster, --datastore, --limit and --all choose several insta
 @options.selects
 @paced
 @trial.option
+@planned.option
 @options.displays
 @options.shown(*COLUMNS)
 @options.changes
@@ -45,17 +48,26 @@ def apply(
     several: Selection,
     pace: Pace,
     check: bool,
+    paper: Paper,
     display: Display,
     view: output.View,
 ) -> int:
-    selection, modules = options.named_or_several(names, several, what="module-apply")
-    selection = options.resolved(context, selection, display)
-    planned = operations.plan_apply(
-        context, selection, [*modules, *further], pace=pace, check=check, version=contents_version
-    )
+    def asked() -> Asked:
+        selection, modules = options.named_or_several(names, several, what="module-apply")
+        return Asked(
+            command="module-apply",
+            selection=selection,
+            modules=(*modules, *further),
+            version=contents_version,
+            pace=pace,
+        )
+
+    found = planned.plan(context, paper, asked, command="module-apply", check=check, display=display, view=view)
+    if found is None:
+        return 0
     if check:
-        return trial.show(context, planned, display, view)
-    return _show_modules(context, planned, selection, display, view)
+        return trial.show(context, found.planned, display, view)
+    return _show_modules(context, found, display, view)
 
 
 @options.command(
@@ -68,6 +80,7 @@ def apply(
 @options.selects
 @paced
 @trial.option
+@planned.option
 @options.displays
 @options.shown(*COLUMNS)
 @options.changes
@@ -79,20 +92,24 @@ def remove(
     several: Selection,
     pace: Pace,
     check: bool,
+    paper: Paper,
     display: Display,
     view: output.View,
 ) -> int:
-    selection, named = options.named_or_several(names, several, what="module-remove")
-    modules = [*named, *further]
-    if len(modules) != 1:
-        raise errors.BadInput("Name one module.", next_step="dbmod module-remove --help")
-    selection = options.resolved(context, selection, display)
-    planned = operations.plan_remove(context, selection, modules[0], pace=pace, check=check)
+    def asked() -> Asked:
+        selection, named = options.named_or_several(names, several, what="module-remove")
+        if len(modules := (*named, *further)) != 1:
+            raise errors.BadInput("Name one module.", next_step="dbmod module-remove --help")
+        return Asked(command="module-remove", selection=selection, modules=modules, pace=pace)
+
+    found = planned.plan(context, paper, asked, command="module-remove", check=check, display=display, view=view)
+    if found is None:
+        return 0
     if check:
-        return trial.show(context, planned, display, view)
-    if not selection.is_one:
-        return _show_modules(context, planned, selection, display, view)
-    outcome = _carried_out(context, planned, display)
+        return trial.show(context, found.planned, display, view)
+    if not found.asked.selection.is_one:
+        return _show_modules(context, found, display, view)
+    outcome = _carried_out(context, found.planned, display)
     if outcome is None:
         return 0
     for attempt in outcome.about_modules:
@@ -160,42 +177,67 @@ def retrieve(context: Context, *, instance: str, directory: str, prefix: str, di
     "module-reapply",
     example="dbmod module-reapply mymod --include_clustered --batch_size 10 --delay 5",
 )
-@click.argument("module", shell_complete=complete.modules)
+@click.argument("module", required=False, shell_complete=complete.modules)
 @click.option("--md5", metavar="MD5", help="Only instances that hold this version.  [default: any]")
+@click.option(
+    "--only",
+    metavar="STANDING",
+    default="",
+    shell_complete=complete.words(planning.AMISS),
+    help=f"Only instances that stand so with it: {', '.join(planning.AMISS)}; several by comma. What drifted or is "
+    "missing is known from the last `drift` or `module-query`.  [default: all that are not current]",
+)
 @options.clustered
 @click.option("--force", is_flag=True, help="Also those that are current.")
 @paced
 @trial.option
+@planned.option
 @options.displays
 @options.shown(*dict.fromkeys((*carry.OUTCOMES, *trial.TRIED)))
 @options.changes
 def reapply(
     context: Context,
     *,
-    module: str,
+    module: str | None,
     md5: str | None,
+    only: str,
     include_clustered: bool,
     force: bool,
     pace: Pace,
     check: bool,
+    paper: Paper,
     display: Display,
     view: output.View,
 ) -> int:
     """Bring the instances that hold a module to its current version, batch by batch. Alias: rollout."""
-    planned = operations.plan_reapply(
-        context, module, md5=md5, include_clustered=include_clustered, force=force, pace=pace, check=check
-    )
+
+    def asked() -> Asked:
+        if module is None:
+            raise errors.BadInput("No module was named.", next_step="dbmod module-reapply --help")
+        return Asked(
+            command="module-reapply",
+            modules=(module,),
+            md5=md5,
+            only=tuple(filter(None, (one.strip() for one in only.split(",")))),
+            include_clustered=include_clustered,
+            force=force,
+            pace=pace,
+        )
+
+    found = planned.plan(context, paper, asked, command="module-reapply", check=check, display=display, view=view)
+    if found is None:
+        return 0
     if check:
-        return trial.show(context, planned, display, view)
-    carry.skipped(planned)
-    if planned.run is None:
-        output.note(f"Nothing to do: no instance needs '{module}'.")
-        return planned.exit_code
-    outcome = carry.finish(context, planned.run, display)
+        return trial.show(context, found.planned, display, view)
+    carry.skipped(found.planned)
+    if found.planned.run is None:
+        output.note(f"Nothing to do: no instance needs '{found.asked.modules[0]}'.")
+        return found.planned.exit_code
+    outcome = carry.finish(context, found.planned.run, display)
     output.table(view, carry.OUTCOMES, [carry.outcome_row(outcome, one) for one in outcome.about_modules])
     carry.complain(outcome)
     output.note(carry.summary(outcome))
-    return outcome.exit_code or planned.exit_code
+    return outcome.exit_code or found.planned.exit_code
 
 
 def _carried_out(context: Context, planned: Planned, display: Display) -> Outcome | None:
@@ -207,18 +249,18 @@ def _carried_out(context: Context, planned: Planned, display: Display) -> Outcom
     return carry.finish(context, planned.run, display)
 
 
-def _show_modules(context: Context, planned: Planned, selection: Selection, display: Display, view: output.View) -> int:
-    outcome = _carried_out(context, planned, display)
+def _show_modules(context: Context, found: Found, display: Display, view: output.View) -> int:
+    outcome = _carried_out(context, found.planned, display)
     if outcome is None:
-        return planned.exit_code
+        return found.planned.exit_code
     rows = [carry.module_row(outcome, one) for one in outcome.about_modules]
-    if selection.is_one:
+    if found.asked.selection.is_one:
         output.table(view, carry.ON_HOSTS[1:], [row[1:] for row in rows])
     else:
         output.table(view, carry.ON_HOSTS, rows)
         output.note(carry.summary(outcome))
     carry.complain(outcome)
-    return outcome.exit_code or planned.exit_code
+    return outcome.exit_code or found.planned.exit_code
 
 
 def _answers(context: Context, outcome: Outcome) -> list[tuple[Any, ...]]:

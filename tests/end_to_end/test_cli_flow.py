@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from dbmod.records import Attempt, Instance, Module, Row
+from dbmod.records import Attempt, Instance, Module, Row, Run
 from tests import figures
 from tests.end_to_end.sites import Site
 from tests.faults import checker
@@ -62,6 +62,40 @@ def test_an_old_version_goes_to_one_host_and_then_back_to_all(template: Site, ma
     site.well("module-reapply", "mymod", "--delay", "0")
     assert {site.held(one, module).sha256 for one in site.find(Instance)} == {first}
     assert site.find(Module)[0].current.number == 3
+
+
+def test_a_plan_in_a_file_is_done_as_it_says_or_not_at_all(template: Site, make_site: Callable[..., Site]) -> None:
+    site = make_site(template)
+    plan, stale = str(site.directory / "plan.json"), str(site.directory / "stale.json")
+    runs = len(site.find(Run))
+    chosen = ("module-reapply", "mymod", "--batch_size", "3", "--delay", "0")
+    rows = site.well(*chosen, "--plan", plan, "-f", "json").json()
+    site.well(*chosen, "--plan", stale)
+    assert len(site.find(Run)) == runs
+    assert site.dbmod("module-reapply", "mymod", "--from-plan", plan).code == 2
+    assert site.dbmod("module-apply", "--from-plan", plan).code == 2
+    site.well("module-reapply", "--from-plan", plan)
+    names = {one.id: one.name for one in site.find(Instance)}
+    done = [(names[one.instance_id], one.batch, one.from_number, one.number) for one in site.attempts(site.last_run())]
+    assert done == [(one["Instance"], one["Batch"], one["From"], one["To"]) for one in rows]
+    assert [batch for _, batch, _, _ in done] == [1, 1, 1, 2, 2, 2, 3]
+    refused = site.dbmod("module-reapply", "--from-plan", stale)
+    assert (refused.code, len(site.find(Run))) == (2, runs + 1)
+    assert "The ledger has moved since" in refused.err
+    assert "db-0, mymod: would be left out now" in refused.err
+
+
+def test_reapply_takes_only_those_that_stand_so(template: Site, make_site: Callable[..., Site]) -> None:
+    site = make_site(template)
+    site.well("module-reapply", "mymod", "--delay", "0")
+    [contents] = (place(site, "db-5")).glob("instances/*/modules/ping/*/contents.dat")
+    contents.write_bytes(b"message=somebody else's\n")
+    assert site.dbmod("drift").code == 1
+    site.update_module("mymod", b"message=Module.V3\n")
+    site.well("module-reapply", "mymod", "--only", "drifted")
+    names = {one.id: one.name for one in site.find(Instance)}
+    assert [names[one.instance_id] for one in site.attempts(site.last_run())] == ["db-5"]
+    assert site.dbmod("module-reapply", "mymod", "--only", "wrong").code == 2
 
 
 def test_check_says_what_the_run_after_it_does(template: Site, make_site: Callable[..., Site]) -> None:

@@ -1,20 +1,18 @@
 """A real Galera cluster: made, restarted, grown and shrunk under a writer, removed, and a member that is not built."""
 
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import pymysql
 import pytest
 
 from dbmod import building, datastores, errors, fleet, operations, passwords, providers, registry
 from dbmod.paces import Pace
 from dbmod.records import Instance, Row, Run
 from dbmod.selection import Selection
-from tests import builders, local_fleet
+from tests import builders, local_fleet, writers
 from tests.figures import figure
 from tests.local_fleet import LocalFleet
 
@@ -28,39 +26,6 @@ def empty() -> Iterator[LocalFleet]:
         yield opened
 
 
-class Writer:
-    """Inserts one row after the other, at whichever member accepts it, until it is stopped."""
-
-    def __init__(self, members: list[Instance]) -> None:
-        self.ports = [one.port for one in members]
-        self.acknowledged: list[int] = []
-        self.longest_gap_seconds = 0.0
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._write)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._is_over.set()
-        self._thread.join()
-
-    def _write(self) -> None:
-        number, turn, connection, last = 0, 0, None, time.monotonic()
-        while not self._is_over.wait(0.02):
-            number += 1
-            try:
-                if connection is None:
-                    turn += 1
-                    connection = _connect(self.ports[turn % len(self.ports)] or 0)
-                with connection.cursor() as cursor:
-                    cursor.execute("INSERT INTO shop.kept VALUES (%s)", (number,))
-            except (pymysql.MySQLError, OSError):
-                connection = None
-                continue
-            self.acknowledged.append(number)
-            now = time.monotonic()
-            self.longest_gap_seconds, last = max(self.longest_gap_seconds, now - last), now
-
-
 @pytest.mark.nightly
 @pytest.mark.timeout(900)  # about 80 s on two cores that have nothing else to do
 def test_cluster_lives_through_restarts_growth_and_shrinking_without_losing_a_row(empty: LocalFleet) -> None:
@@ -70,15 +35,10 @@ def test_cluster_lives_through_restarts_growth_and_shrinking_without_losing_a_ro
     _see_that_it_is_whole(empty, 3)
     made_seconds = time.monotonic() - began
     first = _members(empty)[0]
-    for statement in (
-        "CREATE DATABASE shop",
-        "CREATE TABLE shop.kept (i INT PRIMARY KEY)",
-        'CREATE USER app IDENTIFIED BY "secret"',
-        "GRANT ALL ON shop.* TO app",
-    ):
-        empty.client(first, f"-e '{statement}'")
+    for statement in writers.STATEMENTS:
+        empty.client(first, f'-e "{statement}"')
 
-    writer = Writer(_members(empty))
+    writer = writers.GaleraWriter([one.port or 0 for one in _members(empty)])
     try:
         assert _whole_copies(empty) == 2
         for member in _members(empty):
@@ -206,9 +166,3 @@ def _see_that_the_password_is_shared_and_kept_nowhere_else(fleet_of_test: LocalF
                 looked += 1
                 assert password.encode() not in path.read_bytes(), path
     assert looked > 50
-
-
-def _connect(port: int) -> pymysql.Connection:
-    return pymysql.connect(
-        host="127.0.0.1", port=port, user="app", password="secret", autocommit=True, connect_timeout=5, read_timeout=30
-    )

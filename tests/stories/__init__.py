@@ -1,0 +1,1 @@
+"""Stories told on test beds, with everything that a reader should see: `make demo-rollout`."""
