@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-openstack guide-three-ways test check lint bench nightly docs clean demo_environment test_environment \
+.PHONY: help demo demo-openstack demo-rollout guide-three-ways test check lint bench nightly docs clean demo_environment test_environment \
     browser_environment
 
 # Tools start their siblings by name (ansible-lint: ansible-playbook).
@@ -17,6 +17,9 @@ demo: demo_environment ## the whole guide on real servers of this machine
 
 demo-openstack: test_environment ## the same on a real OpenStack, started on this machine for it; needs root
 	@python -m tests.beds cloud dbmod demo --provider openstack
+
+demo-rollout: test_environment ## a rollout over fifty SSH hosts and two clusters, with all that can go wrong; needs root
+	@python -m tests.stories.rollout $(if $(RECORD),--record $(RECORD))
 
 guide-three-ways: test_environment ## by the command, ansible-playbook and AWX's way, on SSH hosts: the ledgers compared; needs root
 	@pytest -m nightly tests/end_to_end/test_guide_three_ways.py

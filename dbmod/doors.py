@@ -264,13 +264,14 @@ def plain_host(variables: Mapping[str, Any], template: Callable[[Any], Any] = pl
     return known | ({INTERPRETER: plain(template(variables[INTERPRETER]))} if INTERPRETER in variables else {})
 
 
-def module_report(variables: Mapping[str, Any], host: str) -> Any:
+def module_report(variables: Mapping[str, Any], host: str, run_id: str) -> Any:
     """Give what dbmod_apply left in a host's variables; where it could not even begin, an outcome that says why.
 
-    What stopped the host before or after its modules came (see roles/batch/tasks/watched.yml) is told with it.
+    What stopped the host before or after its modules came (see roles/batch/tasks/watched.yml) is told with it; that of
+    an earlier run of the same play is still among the variables when this one puts back what it did.
     """
-    found = variables.get("__batch_outcome")
-    if isinstance(variables.get("batch_trouble"), Mapping):
+    found, trouble = variables.get("__batch_outcome"), variables.get("batch_trouble")
+    if isinstance(trouble, Mapping) and trouble["run"] == run_id:
         return _troubled(variables, found)
     if not isinstance(found, Mapping) or "outcome" in found or not found.get("failed"):
         return found
@@ -280,6 +281,8 @@ def module_report(variables: Mapping[str, Any], host: str) -> Any:
 
 def _troubled(variables: Mapping[str, Any], found: Any) -> Any:
     trouble = plain(variables["batch_trouble"])
+    if trouble["unreached"] and not isinstance(found, Mapping):
+        return {"outcome": msgspec.to_builtins(evidence.not_asked(str(variables["dbmod_id"]), trouble["message"]))}
     said = transport.text(f"{trouble['task'].rpartition(' | ')[2]}: {trouble['message']}")
     if isinstance(found, Mapping) and isinstance(found.get("outcome"), Mapping):
         return {"outcome": {**plain(found["outcome"]), "trouble": said}}

@@ -8,10 +8,12 @@ from typing import Any
 import pymysql
 import redis
 import redis.cluster
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 PAUSE_SECONDS = 0.02
 LOGIN = {"user": "app", "password": "secret"}
-TIMEOUT_SECONDS = 2
+TIMEOUT_SECONDS = 1
 STATEMENTS = (
     "CREATE DATABASE shop",
     "CREATE TABLE shop.kept (i INT PRIMARY KEY)",
@@ -104,7 +106,7 @@ class RedisWriter(Writer):
 
 def redis_server(address: str, port: int = 6379) -> redis.Redis:
     timeouts = {"socket_timeout": TIMEOUT_SECONDS, "socket_connect_timeout": TIMEOUT_SECONDS}
-    return redis.Redis(host=address, port=port, **timeouts)
+    return redis.Redis(host=address, port=port, retry=Retry(NoBackoff(), retries=0), **timeouts)
 
 
 def redis_cluster(port: int, password: str) -> redis.cluster.RedisCluster:

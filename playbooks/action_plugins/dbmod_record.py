@@ -27,7 +27,7 @@ class ActionModule(ActionBase):
                 return doors.record_facts(here, run_id, str(task_vars["dbmod_id"]), arguments["facts"])
             hosts = {str(host): task_vars["hostvars"][host] for host in task_vars["ansible_play_hosts_all"]}
             if arguments.get("subject", "modules") == "modules":
-                outcomes = {host: doors.module_report(known, host) for host, known in hosts.items()}
+                outcomes = {host: doors.module_report(known, host, run_id) for host, known in hosts.items()}
                 return doors.record_modules(here, run_id, outcomes)
             if arguments["subject"] == "adopted":
                 found = {host: known.get("__instance_adopt_survey") for host, known in hosts.items()}

@@ -191,6 +191,13 @@ class Site:
     def playbook(self, name: str, *words: str, **environment: str) -> Ended:
         return self.ansible("ansible-playbook", str(paths.playbook(name)), *words, **environment)
 
+    def dead(self, *names: str) -> list[str]:
+        """Give a playbook's arguments: an inventory beside ours that makes hosts dead, as nobody listens on port 1."""
+        path = self.directory / "dead.json"
+        unreachable = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+        path.write_text(json.dumps({"all": {"hosts": dict.fromkeys(names, unreachable)}}))
+        return ["-i", "inventory/dbmod.yml", "-i", str(path)]
+
     def find(self, kind: type[R], **equals: object) -> list[R]:
         return self.context.store.snapshot().find(kind, **equals)
 

@@ -1,6 +1,5 @@
 """Faults that a user meets: broken hosts, dead hosts, failing modules, a late writer, hosts changed behind our back."""
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,14 +26,6 @@ trials: list[str] = []
 
 def place(site: Site, name: str) -> Path:
     return Path(str(site.instance(name).provider_facts["directory"]))
-
-
-def dead(site: Site, *names: str) -> list[str]:
-    """Give the arguments of an inventory beside dbmod's own that makes hosts dead: nobody listens on port 1."""
-    path = site.directory / "dead.json"
-    unreachable = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
-    path.write_text(json.dumps({"all": {"hosts": dict.fromkeys(names, unreachable)}}))
-    return ["-i", "inventory/dbmod.yml", "-i", str(path)]
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +123,7 @@ def test_dead_hosts_are_unreachable_and_the_others_go_on(
 ) -> None:
     site, names = make_site(template), DEAD[what]
     given = ["-e", "all_instances=true", "-e", "modules=mymod", "-e", "batch_size=2", "-e", "delay=0"]
-    played = site.playbook("module_apply", *dead(site, *names), *given)
+    played = site.playbook("module_apply", *site.dead(*names), *given)
     run = site.last_run()
     states = site.states(run)
     assert {name for name, state in states.items() if state == "unreachable"} == set(names), played.said

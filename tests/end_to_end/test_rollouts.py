@@ -170,3 +170,33 @@ def test_tasks_around_each_host_run_there_and_one_that_fails_leaves_its_host_alo
     assert told["db-4"] == ("OK", "counted")
     assert [one.name for one in site.find(Instance) if not applied(one).exists()] == ["db-3"]
     assert [one.name for one in site.find(Instance) if not applied(one).with_name("after").exists()] == ["db-3"]
+
+
+def test_a_server_that_is_not_well_afterwards_gets_its_earlier_version_back(
+    template: Site, make_site: Callable[..., Site]
+) -> None:
+    site = make_site(template)
+    place = "{{ dbmod_directory }}/instances/{{ dbmod_id }}/modules/counted"
+    contents = f"{place}/{site.module('mymod').id}/contents.dat"
+    (site.directory / "after.yml").write_text(f"- name: Use it\n  ansible.builtin.command: grep -q one '{contents}'\n")
+    words = ("--canary", "1", "--after-host", "after.yml", "--on-failure", "rollback", "--delay", "0")
+    ended = site.dbmod("module-reapply", "mymod", *words)
+    assert ended.code == 1, ended.said
+    back, run = sorted(site.find(Run), key=lambda one: one.serial)[:-3:-1]
+    assert (run.state, back.state, back.verb) == ("failed", "done", "rollback")
+    assert list(site.states(back).values()) == ["ok"]
+    assert sum(counts(site)) == 2  # one host, there and back
+    assert "error  Use it: non-zero return code" in ended.err
+    site.settled = True
+    assert site.problems() == []
+
+
+def test_a_dead_host_stops_nobody_where_each_host_is_looked_at(template: Site, make_site: Callable[..., Site]) -> None:
+    site = make_site(template)
+    (site.directory / "after.yml").write_text("- name: Nothing\n  ansible.builtin.command: 'true'\n")
+    words = ("module=mymod", "batch_size=1", "canary=0", "delay=0", f"after_host={site.directory / 'after.yml'}")
+    given = [word for one in words for word in ("-e", one)]
+    assert site.playbook("module_reapply", *site.dead("db-0", "db-3"), *given).code == 2
+    states = site.states(site.last_run())
+    assert {name for name, state in states.items() if state == "unreachable"} == {"db-0", "db-3"}
+    assert sorted(states.values()) == ["ok"] * (HOSTS - 2) + ["unreachable"] * 2

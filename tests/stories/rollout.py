@@ -82,14 +82,20 @@ FIRST = (
         chapter="A first version everywhere",
         command='echo "maxmemory-policy allkeys-lru" > policy.conf',
     ),
-    Step(name="create_policy", command="dbmod module-create policy config policy.conf --datastore redis --live_update"),
+    Step(
+        name="create_policy",
+        command="dbmod module-create policy config policy.conf --datastore redis --live_update -f value -c md5",
+    ),
     Step(
         name="apply_policy",
-        command="dbmod module-apply --limit 'redis-*' --module policy --ramp --batch_size 20 --canary 0 --delay 0 -q",
+        command="dbmod module-apply --limit 'redis-*' --module policy --ramp --batch_size 20 --canary 0 --delay 0",
         notice="Batches of 1, 2, 4, 8 …: unless told otherwise the type `config` goes one by one, behind a canary.",
     ),
     Step(name="tuned_1", command='printf "[mysqld]\\nmax_connections=151\\n" > tuned.cnf'),
-    Step(name="create_tuned", command="dbmod module-create tuned config tuned.cnf --datastore mysql --live_update"),
+    Step(
+        name="create_tuned",
+        command="dbmod module-create tuned config tuned.cnf --datastore mysql --live_update -f value -c md5",
+    ),
     Step(name="apply_tuned", command="dbmod module-apply --cluster shop --module tuned --canary 0 --delay 0"),
     Step(name="status_1", command="dbmod status"),
 )
@@ -100,7 +106,7 @@ BROKEN = (
         command='printf "maxmemory-policy allkeys-lru\\nmin-replicas-to-write 1\\n" > policy.conf',
         notice="Redis takes it. But these servers have no replicas: with it they refuse every write.",
     ),
-    Step(name="update_policy_2", command="dbmod module-update policy --file policy.conf"),
+    Step(name="update_policy_2", command="dbmod module-update policy --file policy.conf -f value -c md5"),
     Step(
         name="reapply_policy_2",
         command="dbmod module-reapply policy --canary 1 --after-host smoke.yml --on-failure rollback",
@@ -113,7 +119,7 @@ BROKEN = (
         command='printf "[mysqld]\\nmax_connections=151\\nwsrep_desync=ON\\n" > tuned.cnf',
         notice="The same for Galera: a member that is out of step with the others on purpose.",
     ),
-    Step(name="update_tuned_2", command="dbmod module-update tuned --file tuned.cnf"),
+    Step(name="update_tuned_2", command="dbmod module-update tuned --file tuned.cnf -f value -c md5"),
     Step(
         name="reapply_tuned_2",
         command="dbmod module-reapply tuned --include_clustered --canary 1 --gate --on-failure rollback",
@@ -123,7 +129,7 @@ BROKEN = (
 )
 GOOD = (
     Step(name="policy_3", command='echo "maxmemory-policy allkeys-lfu" > policy.conf'),
-    Step(name="update_policy_3", command="dbmod module-update policy --file policy.conf"),
+    Step(name="update_policy_3", command="dbmod module-update policy --file policy.conf -f value -c md5"),
     Step(
         name="reapply_policy_3",
         command="dbmod module-reapply policy --canary 1 --batch_size 25% --delay 0 --after-host smoke.yml "
@@ -149,7 +155,7 @@ REPAIRED = (
         command='printf "[mysqld]\\nmax_connections=200\\nperformance_schema=ON\\n" > tuned.cnf',
         notice="performance_schema cannot be changed while the server runs.",
     ),
-    Step(name="update_tuned_3", command="dbmod module-update tuned --file tuned.cnf"),
+    Step(name="update_tuned_3", command="dbmod module-update tuned --file tuned.cnf -f value -c md5"),
     Step(
         name="reapply_tuned_3",
         command="dbmod module-reapply tuned --include_clustered --canary 0 --gate --delay 0",
