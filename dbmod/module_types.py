@@ -83,6 +83,13 @@ def find(settings: config.Settings, name: str) -> ModuleType:
     return found[name.lower()]
 
 
+def at(path: Path) -> ModuleType:
+    """Give the type in a file, wherever it lies. Raises BadInput."""
+    if not path.name.startswith(PREFIX) or path.suffix != ".py":
+        raise errors.BadInput(f"{path} is no type's file: that is {PREFIX}<type>.py.")
+    return _described(path.stem.removeprefix(PREFIX), path)
+
+
 def sources(settings: config.Settings, wanted: Collection[str] | None = None) -> dict[str, str]:
     """Give the texts of the types' files, as `listing` gives types: that is what hosts are sent."""
     return {name: _read(path) for name, path in files(settings, wanted).items()}

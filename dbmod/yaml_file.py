@@ -54,19 +54,24 @@ def read(path: Path) -> Any:
             data = file.read(SIZE_LIMIT_BYTES + 1)
     except OSError as error:
         raise errors.BadInput(f"{path} cannot be read: {error.strerror}") from error
+    return parse(data, origin=path)
+
+
+def parse(data: bytes, *, origin: Path | str) -> Any:
+    """Read one YAML document that is there already. Raises as `read` does; origin is what it names."""
     if len(data) > SIZE_LIMIT_BYTES:
-        raise errors.BadInput(f"{path} is larger than {SIZE_LIMIT_BYTES} bytes")
+        raise errors.BadInput(f"{origin} is larger than {SIZE_LIMIT_BYTES} bytes")
     try:
         return yaml.load(data, _Loader)  # noqa: S506  (a SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
-        raise errors.BadInput(f"{path}:{where} {error.problem or error.context}") from error
+        raise errors.BadInput(f"{origin}:{where} {error.problem or error.context}") from error
     except yaml.reader.ReaderError as error:
         line, column = _place(data, error)
-        raise errors.BadInput(f"{path}: line {line}, column {column}: {error.reason}") from error
+        raise errors.BadInput(f"{origin}: line {line}, column {column}: {error.reason}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise errors.BadInput(f"{path}: not YAML: {type(error).__name__}") from error
+        raise errors.BadInput(f"{origin}: not YAML: {type(error).__name__}") from error
 
 
 def _refusal(problem: str, mark: Any) -> yaml.MarkedYAMLError:

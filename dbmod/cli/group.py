@@ -56,6 +56,7 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "catalogue",
         ("datastore-list", "datastore-version-list", "flavor-list", "module-type-list"),
     ),
+    ("Types of your own", "types", ("type-new", "type-test")),
     ("Runs and history", "run", ("run-list", "run-show", "run-wait", "run-cancel", "history", "reconcile")),
     ("Runs that wait", "rollout", ("run-pause", "run-resume")),
     ("The ledger", "ledger", ("ledger-check", "ledger-backup", "ledger-restore", "ledger-copy", "key-rotate")),

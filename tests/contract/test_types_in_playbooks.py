@@ -12,9 +12,9 @@ from typing import Any
 import ansible_runner
 import pytest
 
-from dbmod import paths
+from dbmod import paths, type_trials
 from tests import hosts
-from tests.contract.test_module_types import BAD, CASES, GOOD, TYPES, case_of, prepare
+from tests.contract.test_module_types import BAD, CASES, GOOD, TYPES, case_of
 
 
 def ansible_settings(directory: Path) -> dict[str, str]:
@@ -73,7 +73,7 @@ def playbook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[tu
     inventory: dict[str, Any] = {name: {"hosts": {}} for name in TYPES}
     for name, number in CASES:
         host = hosts.Host(top / f"{name}-{number}")
-        prepare(host, case_of(name, number))
+        type_trials.prepare(host, case_of(name, number))
         inventory[name]["hosts"][f"{name}-{number}"] = {
             "ansible_connection": "local",
             "ansible_python_interpreter": sys.executable,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 WIDTH = 160
-LINES_LIMIT = 40  # of one command in the file; the terminal shows all
+LINES_LIMIT = 14  # of one command in the file; the terminal shows all
 HEAD = "<!-- Written by `make demo-rollout`: what one run of it printed. -->\n\n# A rollout, as it happened\n"
 BOLD, FAINT, PLAIN = ("\033[1m", "\033[2m", "\033[0m") if sys.stdout.isatty() else ("", "", "")
 COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -60,4 +60,4 @@ def _shortened(lines: list[str]) -> list[str]:
     if over <= 0:
         return lines
     half = LINES_LIMIT // 2
-    return [*lines[:half], f"… {over} lines …", *lines[-half:]]
+    return [*lines[:half], "…", *lines[-half:]]

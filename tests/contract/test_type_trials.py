@@ -1,0 +1,81 @@
+"""The trials of module types: a type that breaks a rule is told which; the one that `type-new` writes breaks none."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from dbmod import cli, config, module_types, type_trials
+from tests import hosts
+
+WHOLE = (hosts.EXAMPLES / "dbmod_motd.py").read_text()
+SECOND_CASE = WHOLE[WHOLE.index('    {\n        "contents": b"one') : WHOLE.index('    {"contents": b"\\xff')]
+GOOD = WHOLE.replace(SECOND_CASE, "")  # one good case is enough, and takes half the time
+WRITE = "    changed = host.write_file(FILE, contents, mode=0o644)\n"
+DECLARES = 'DECLARES = kit.Declares(scope="instance")\n'
+# What is broken: what is put in place of what, and the checks that fail for it, no others.
+BROKEN = {
+    "module: dbmod_motd": ("module: dbmod_other", {"is documented"}),
+    "RETURN = ": ("GIVES = ", {"is documented"}),
+    '"changed": True,': ('"chagned": True,', {"has cases of both kinds"}),
+    "LINES_LIMIT = 20\n": ("LINES_LIMIT = 20\nSIZE = (lambda n: (m := n))(1)\n", {"runs on Python 3.6 without more"}),
+    "def query(host):": (
+        "def unused():\n    import yaml\n\n\ndef query(host):",
+        {"runs on Python 3.6 without more"},
+    ),
+    "except UnicodeDecodeError": ("except KeyError", {"validates, and never falls over", "refuses"}),
+    WRITE: ("    host.check = False\n" + WRITE, {"check mode changes nothing"}),
+    "return kit.Outcome(changed, ": ("return kit.Outcome(True, ", {"a second apply changes nothing"}),
+    'return "" if host.read_file(FILE) is not None': ('return "" if host.check', {"query agrees"}),
+    "    return kit.Outcome(host.remove_file(FILE)": (
+        '    host.write_file("left", b"")\n    return kit.Outcome(host.remove_file(FILE)',
+        {"remove undoes it"},
+    ),
+}
+
+
+def write(directory: Path, source: str) -> module_types.ModuleType:
+    path = directory / "dbmod_motd.py"
+    path.write_text(source)
+    return module_types.at(path)
+
+
+@pytest.mark.parametrize("what", BROKEN, ids=lambda what: what.strip()[:30])
+def test_a_type_that_breaks_a_rule_is_told_which(tmp_path: Path, what: str) -> None:
+    replacement, checks = BROKEN[what]
+    assert what in GOOD
+    trials = list(type_trials.carry_out(write(tmp_path, GOOD.replace(what, replacement, 1))))
+    assert {one.check for one in trials if one.status == "FAILED"} == checks
+    assert all(one.message for one in trials if one.status == "FAILED")
+
+
+def test_a_secret_that_is_shown_is_found(tmp_path: Path) -> None:
+    source = GOOD.replace(DECLARES, "DECLARES = kit.Declares(secret=True)\n").replace(
+        '        "contents": b"On call', '        "canary": b"Ada",\n        "contents": b"On call'
+    )
+    source = source.replace("motd of 1 line written", "Ada").replace('"motd of %d line%s written" %', '"Ada" or')
+    trials = list(type_trials.carry_out(write(tmp_path, source)))
+    assert "no secret is shown" in {one.check for one in trials if one.status == "FAILED"}
+
+
+def test_a_case_that_needs_a_server_is_not_tried_and_says_so(tmp_path: Path) -> None:
+    source = GOOD.replace('"removed": "motd', '"server": "redis", "removed": "motd')
+    trials = list(type_trials.carry_out(write(tmp_path, source)))
+    assert Counter(one.status for one in trials)["NOT TRIED"] == 1
+    assert not [one for one in trials if one.status == "FAILED"]
+
+
+def test_type_new_writes_a_type_that_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: object) -> None:
+    monkeypatch.setenv("DBMOD_HOME", str(tmp_path / "home"))
+    assert cli.execute(["type-new", "audit_log", "--directory", str(tmp_path)]) == 0
+    path = tmp_path / "dbmod_audit_log.py"
+    assert cli.execute(["type-test", str(path)]) == 0
+    settings = config.Settings(type_directories=(str(tmp_path),))
+    assert module_types.find(settings, "audit_log").summary == "Keep a message of the day beside a database server"
+    assert cli.execute(["type-new", "audit_log", "--directory", str(tmp_path)]) == 2
+    assert cli.execute(["type-new", "ping", "--directory", str(tmp_path)]) == 2
+    assert cli.execute(["type-new", "Bad-Name", "--directory", str(tmp_path)]) == 2
+    assert cli.execute(["type-test", str(tmp_path / "none.py")]) == 2
+    assert cli.execute(["type-test", str(tmp_path / "dbmod_none.py")]) == 2
+    path.write_text(path.read_text().replace("kit.Outcome(changed", "kit.Outcome(True"))
+    assert cli.execute(["type-test", str(path)]) == 1
