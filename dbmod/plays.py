@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from dbmod import fleet, inventory, planning, rollouts
+from dbmod import fleet, inventory, paces, planning, rollouts
 from dbmod.records import Attempt, Instance, Module, Row, Run
 from dbmod.store.interface import Tables
 
@@ -52,6 +52,7 @@ def plan_of(tables: Tables, run: Run) -> dict[str, Any]:
         "put_back_hosts": touched if is_back else [],
         "batch_sizes": [sizes[batch] for batch in sorted(sizes)] or [1],
         **around,
+        "max_lag_seconds": pace.get("max_lag_seconds", paces.DEFAULT_MAX_LAG_SECONDS),
         "at_once": planning.hosts_at_once(_contents_sizes(tables, run, attempts)),
         "delay": run.delay_seconds,
         "cluster": run.cluster_id or "",
