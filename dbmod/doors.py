@@ -162,7 +162,7 @@ def record_instances(here: Context, run_id: str, *, status: str, hosts: Mapping[
     if run.verb == "create":
         here.store.delete_contents(run.id)  # the databases and users that were asked for are made
     answer = _told(here, run_id, closed)
-    failed = {one.instance_id for one in closed if one.state in ledger.BAD}
+    failed = {one.instance_id for one in closed if one.is_bad}
     return answer | {"failed_hosts": [host for host, value in hosts.items() if value["id"] in failed]}
 
 
@@ -244,7 +244,7 @@ def _told(here: Context, run_id: str, closed: Sequence[Attempt]) -> Answer:
     tables = here.store.snapshot()
     instances = {one.id: one for one in tables.find(Instance)}
     host_names = inventory.host_names(instances.values())
-    bad = {one.instance_id for one in tables.find(Attempt, run_id=run_id) if one.state in ledger.BAD}
+    bad = {one.instance_id for one in tables.find(Attempt, run_id=run_id) if one.is_bad}
     return {
         "failed_hosts": sorted(host_names[one] for one in bad if one in host_names),
         "lines": [
@@ -281,13 +281,13 @@ def module_report(variables: Mapping[str, Any], host: str, run_id: str) -> Any:
 
 def _troubled(variables: Mapping[str, Any], found: Any) -> Any:
     trouble = plain(variables["batch_trouble"])
-    if trouble["unreached"] and not isinstance(found, Mapping):
-        return {"outcome": msgspec.to_builtins(evidence.not_asked(str(variables["dbmod_id"]), trouble["message"]))}
     said = transport.text(f"{trouble['task'].rpartition(' | ')[2]}: {trouble['message']}")
     if isinstance(found, Mapping) and isinstance(found.get("outcome"), Mapping):
         return {"outcome": {**plain(found["outcome"]), "trouble": said}}
-    left_alone = evidence.not_asked(str(variables["dbmod_id"]), f"left alone: {said}", was_refused=True)
-    return {"outcome": msgspec.to_builtins(left_alone)}
+    if trouble["is_dead"]:
+        return {"outcome": msgspec.to_builtins(evidence.not_asked(str(variables["dbmod_id"]), trouble["message"]))}
+    left_alone = evidence.not_asked(str(variables["dbmod_id"]), f"left alone: {said}")
+    return {"outcome": msgspec.to_builtins(msgspec.structs.replace(left_alone, was_left_alone=True))}
 
 
 def instance_report(variables: Mapping[str, Any], *, reached: bool) -> dict[str, Any]:

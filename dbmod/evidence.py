@@ -7,7 +7,7 @@ from datetime import datetime
 
 import msgspec
 
-from dbmod.records import Attempt, Evidence, Row, Run
+from dbmod.records import LEFT_ALONE, Attempt, Evidence, Row, Run
 from dbmod.transport import Answer, Result
 
 NOTHING_RAN = "the host was not reached"
@@ -22,6 +22,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     answer: Answer
     reason: str = ""  # why there is no answer, or not a whole one
     was_refused: bool = False  # by dbmod itself on the controller: the host was never asked
+    was_left_alone: bool = False  # it was not well before, or what the user wants done before did not go well
     trouble: str = ""  # what went wrong around the host after its modules had come
 
 
@@ -39,6 +40,8 @@ def judge(attempt: Attempt, run: Run, outcome: Outcome | None, *, at: datetime) 
     result = _result_of(attempt, outcome)
     if outcome is not None and outcome.was_refused:
         return REPLACE(attempt, state="error", status="ERROR", message=outcome.reason, ended_at=at)
+    if outcome is not None and outcome.was_left_alone:
+        return REPLACE(attempt, state="skipped", status=LEFT_ALONE, message=outcome.reason, ended_at=at)
     if outcome is None or (result is None and not outcome.answer.started):
         reason = (outcome.reason if outcome else "") or NOTHING_RAN
         return REPLACE(attempt, state="unreachable", message=reason, ended_at=at)

@@ -9,7 +9,6 @@ from dbmod import clock, errors, ledger
 from dbmod.records import Attempt, Run
 from dbmod.store.interface import Tables
 
-COUNTED = ("error", "unknown")  # against max_errors; a dead host counts against max_unreachable
 REPLACE = msgspec.structs.replace
 
 
@@ -57,7 +56,7 @@ def _reason_to_stop(run: Run, attempts: Sequence[Attempt]) -> str:
 
 
 def _overspent(run: Run, attempts: Sequence[Attempt]) -> str:
-    failed = {one.instance_id for one in attempts if one.batch > 0 and one.state in COUNTED}
+    failed = {one.instance_id for one in attempts if one.batch > 0 and one.has_failed}
     dead = {one.instance_id for one in attempts if one.batch > 0 and one.state == "unreachable"}
     if run.max_errors is not None and len(failed) > run.max_errors:
         return f"failed hosts: {len(failed)}, and --max_errors allows {run.max_errors}"

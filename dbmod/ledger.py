@@ -15,7 +15,6 @@ from dbmod.store.interface import Store, Tables
 CHANGING_INSTANCES = ("adopt", "create", "delete", "restart", "grow", "shrink")
 ASKING = ("query", "retrieve", "reconcile")
 EXPIRES_AFTER = timedelta(hours=6)  # a run on another machine that was not renewed for so long is lost
-BAD = ("error", "unreachable", "unknown")
 IDLE = ("NONE", "No tasks for the cluster.")  # what a cluster does when no run works on it
 REPLACE = msgspec.structs.replace
 
@@ -219,7 +218,7 @@ def _ended(tables: Tables, run: Run, *, message: str) -> Run:
     attempts = tables.find(Attempt, run_id=run.id)
     left = _abandon_rest(tables, run, at=now, why=message)
     state: RunState = "done"
-    if left or any(attempt.state in BAD for attempt in attempts):
+    if left or any(attempt.is_bad for attempt in attempts):
         state = "cancelled" if left and run.stop_requested_by else "failed"
     ended = REPLACE(run, state=state, ended_at=now, renewed_at=now, message=message or told)
     tables.put(ended)
@@ -286,7 +285,7 @@ def exit_code(attempts: Sequence[Attempt]) -> int:
     unreached = {attempt.instance_id for attempt in attempts if attempt.state == "unreachable"}
     if hosts and hosts == unreached:
         return 4
-    return 1 if any(attempt.state in (*BAD, "cancelled") for attempt in attempts) else 0
+    return 1 if any(attempt.is_bad or attempt.state == "cancelled" for attempt in attempts) else 0
 
 
 def refuse_conflicts(tables: Tables, verb: str, work: Sequence[planning.Work], *, but: str = "") -> None:

@@ -12,6 +12,7 @@ from dbmod import errors, paths
 
 DEFAULT_BATCH_SIZE = 50
 DEFAULT_DELAY_SECONDS = 2.0
+DEFAULT_MAX_LAG_SECONDS = 30
 AMOUNT = re.compile(r"(-?\d{1,9})(%?)\Z")
 HOUR = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)\Z")
 
@@ -28,6 +29,7 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     max_unreachable  amount of hosts that may turn out dead; None: no limit
     not_after        HH:MM of this machine's time, at which no batch starts any more; "": any time
     gate             whether each server has to be well before and after; None: where a type restarts it
+    max_lag_seconds  how far a replica may be behind to be well
     before_host      file of the user's tasks, done on each host before its modules come; after_host: when it is well
     """
 
@@ -40,6 +42,7 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     not_after: str = ""
     on_failure: OnFailure = "stop"
     gate: bool | None = None
+    max_lag_seconds: int = DEFAULT_MAX_LAG_SECONDS
     before_host: str = ""
     after_host: str = ""
 
@@ -60,6 +63,8 @@ def refuse_nonsense(pace: Pace) -> None:
         raise errors.BadInput("--delay must not be negative.")
     if not math.isfinite(pace.delay_seconds):  # JSON knows neither nan nor inf
         raise errors.BadInput("--delay must be a number of seconds.")
+    if pace.max_lag_seconds < 0:
+        raise errors.BadInput("--max-lag must not be negative.")
     for option, file in (("--before-host", pace.before_host), ("--after-host", pace.after_host)):
         if file and not paths.is_there(Path(file)):
             raise errors.BadInput(f"{option}: there is no file {file}.")

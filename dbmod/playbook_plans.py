@@ -223,6 +223,7 @@ def _pace(given: Given, play: Play) -> Pace:
         not_after=given.get("not_after", ""),
         on_failure=given["on_failure"],
         gate=given.get("gate"),
+        max_lag_seconds=given["max_lag"],
         **{name: str(paths.named(given[name])) for name in ("before_host", "after_host") if name in given},
     )
 

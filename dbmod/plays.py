@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from dbmod import fleet, inventory, rollouts
+from dbmod import fleet, inventory, paces, rollouts
 from dbmod.records import Attempt, Instance, Run
 from dbmod.store.interface import Tables
 
@@ -50,6 +50,7 @@ def plan_of(tables: Tables, run: Run) -> dict[str, Any]:
         "put_back_hosts": touched if is_back else [],
         "batch_sizes": [sizes[batch] for batch in sorted(sizes)] or [1],
         **around,
+        "max_lag_seconds": pace.get("max_lag_seconds", paces.DEFAULT_MAX_LAG_SECONDS),
         "delay": run.delay_seconds,
         "cluster": run.cluster_id or "",
         "members": [host_names[member.id] for member in members],

@@ -162,6 +162,7 @@ class Cluster(Record, frozen=True, kw_only=True):
 
 
 AttemptState = Literal["planned", "ok", "error", "unreachable", "unknown", "skipped", "cancelled"]
+LEFT_ALONE = "SKIPPED"  # status of an attempt that was skipped as its host was not well, and counts as failed
 
 
 class Row(Record, frozen=True, kw_only=True):
@@ -244,6 +245,16 @@ class Attempt(Record, frozen=True, kw_only=True):
     @property
     def key(self) -> str:
         return f"{self.instance_id} {self.module_id}"
+
+    @property
+    def has_failed(self) -> bool:
+        """Tell whether it counts against the failures that a run is allowed; a dead host does not."""
+        return self.state in ("error", "unknown") or (self.state == "skipped" and self.status == LEFT_ALONE)
+
+    @property
+    def is_bad(self) -> bool:
+        """Tell whether the run came to it and what was asked for is not done."""
+        return self.has_failed or self.state == "unreachable"
 
 
 RunState = Literal["planned", "running", "pausing", "paused", "done", "failed", "cancelled", "lost"]

@@ -15,7 +15,6 @@ from dbmod.store.interface import Tables
 
 CARRYING = ("apply", "reapply", "remove", "rollback")
 CHECKED = ("apply", "reapply")  # whose module must be what it was when they were planned
-NOT_DONE = ("cancelled", "unreachable", "unknown", "error")
 
 
 def plan_resume(context: Context, reference: str) -> Planned:
@@ -27,8 +26,11 @@ def plan_resume(context: Context, reference: str) -> Planned:
     with context.transaction("run-resume") as tables:
         run = lookup.run(tables, reference)
         _refuse_unfit(tables, run)
-        states = ("planned",) if run.state == "paused" else NOT_DONE
-        rest = [one for one in _about_modules(tables, run) if one.state in states]
+        tried = _about_modules(tables, run)
+        if run.state == "paused":
+            rest = [one for one in tried if one.state == "planned"]
+        else:
+            rest = [one for one in tried if one.is_bad or one.state == "cancelled"]
         _refuse_moved(tables, run, rest)
         if run.state == "paused":
             return Planned(run=run)

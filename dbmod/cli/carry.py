@@ -168,7 +168,7 @@ def outcome_row(outcome: Outcome, attempt: Attempt) -> tuple[str | int | None, .
 def complain(outcome: Outcome) -> None:
     """Say on standard error why a run ended otherwise than well, where its table does not show it."""
     for attempt in outcome.about_instances:
-        if attempt.state in ledger.BAD:
+        if attempt.is_bad:
             output.error([f"{outcome.instances[attempt.instance_id]}: {attempt.message or attempt.state}"])
     if outcome.run.state == "paused":
         output.note(f"The run {outcome.run.id} is paused: {outcome.run.message}")
@@ -178,7 +178,7 @@ def complain(outcome: Outcome) -> None:
     if outcome.way_back:
         output.note(f"What it had changed was put back: {summary(outcome.way_back)}")
         for attempt in outcome.way_back.about_modules:
-            if attempt.state in ledger.BAD:
+            if attempt.is_bad:
                 row = module_row(outcome.way_back, attempt)
                 output.error([f"{row[0]} was not put back: {row[1]}: {row[5]} {row[6]}"])
     if outcome.run.state == "failed" and len(outcome.attempts) > 1:

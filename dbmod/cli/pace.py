@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from dbmod import paths
-from dbmod.paces import DEFAULT_BATCH_SIZE, DEFAULT_DELAY_SECONDS, Pace
+from dbmod.paces import DEFAULT_BATCH_SIZE, DEFAULT_DELAY_SECONDS, DEFAULT_MAX_LAG_SECONDS, Pace
 
 AMOUNT = "N|P%"
 OPTIONS = (
@@ -58,6 +58,15 @@ OPTIONS = (
         "--gate/--no-gate",
         default=None,
         help="Whether each server has to be well before and after.  [default: only where a type restarts it]",
+    ),
+    click.option(
+        "--max-lag",
+        "max_lag_seconds",
+        type=click.IntRange(min=0),
+        default=DEFAULT_MAX_LAG_SECONDS,
+        show_default=True,
+        metavar="SECONDS",
+        help="How far a replica may be behind for --gate.",
     ),
     click.option(
         "--before-host",

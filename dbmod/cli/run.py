@@ -26,6 +26,7 @@ SHOWN = (
     "id",
     "instances",
     "max_errors",
+    "max_lag_seconds",
     "max_unreachable",
     "message",
     "not_after",
@@ -162,6 +163,7 @@ def _show(context: Context, run: Run, view: output.View) -> Outcome:
     created, ended = carry.times(run)
     tried = [_attempted(outcome, one) for one in outcome.attempts]
     tried += [_synced_module(tables, module_id, said) for module_id, said in _synced(run).items()]
+    pace = run.options.get("pace", {})
     output.properties(
         view,
         {
@@ -174,6 +176,7 @@ def _show(context: Context, run: Run, view: output.View) -> Outcome:
             "id": run.id,
             "instances": carry.counts(outcome.attempts),
             "max_errors": run.max_errors,
+            "max_lag_seconds": pace.get("max_lag_seconds") if pace.get("gate") else None,
             "max_unreachable": run.max_unreachable,
             "message": run.message,
             "not_after": clock.seconds(run.not_after) if run.not_after else None,

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from dbmod import building, doors, errors, fleet, inventory, ledger, operations, plays, processes
+from dbmod import building, doors, errors, fleet, inventory, ledger, operations, plays, processes, rollouts
 from dbmod.building import Account, Member, NewInstance
 from dbmod.context import Context
 from dbmod.paces import Pace
@@ -143,6 +143,29 @@ def test_a_batch_is_recorded_in_one_transaction_whoever_answered(here: Context, 
         {"instance": "db-3", "state": "unreachable", "message": "the host was not reached"},
     ]
     assert of(here, run).state == "failed"
+
+
+def test_a_host_that_is_not_well_before_is_skipped_and_counts_as_failed_and_a_dead_one_as_dead(
+    here: Context, three: list[Instance]
+) -> None:
+    run, _ = started(here)
+    gate(here, run, *three[:2])
+    trouble = {"task": "health | Wait until the server answers", "message": "no", "is_dead": False, "run": run.id}
+    known = {
+        "db-1": {"dbmod_id": three[0].id, "batch_trouble": trouble},
+        "db-2": {"dbmod_id": three[1].id, "batch_trouble": trouble | {"message": "refused", "is_dead": True}},
+    }
+    answer = doors.record_modules(here, run.id, {name: doors.module_report(one, name, run.id) for name, one in known.items()})
+    assert answer["failed_hosts"] == ["db-1", "db-2"]
+    assert answer["lines"] == [
+        {"instance": "db-1", "state": "skipped", "message": "left alone: Wait until the server answers: no"},
+        {"instance": "db-2", "state": "unreachable", "message": "refused"},
+    ]
+    assert gate(here, run, three[2])["why"] == "failed hosts: 1, and --max_errors allows 0"
+    assert of(here, run).state == "failed"
+    resumed = rollouts.plan_resume(here, run.id).run
+    assert resumed
+    assert len(attempts(here, resumed)) == 3
 
 
 def test_an_instance_that_gets_another_name_or_a_namesake_meanwhile_is_recorded_all_the_same(

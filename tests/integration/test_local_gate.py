@@ -1,0 +1,128 @@
+"""The gate on real replicas: one that copies and is in time gets its module, one that is not is left alone."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from dbmod import fleet, local_servers, operations, passwords, registry
+from dbmod.paces import Pace
+from dbmod.records import Attempt, Instance, Run
+from dbmod.selection import Selection
+from tests import local_fleet
+from tests.local_fleet import LocalFleet
+
+MAX_LAG_SECONDS = 3
+
+
+class Pair:
+    """A primary, its replica, and a module to be applied to both behind the gate."""
+
+    def __init__(self, fleet_of_test: LocalFleet, datastore: str) -> None:
+        self.fleet = fleet_of_test
+        self.primary = fleet_of_test.create("primary", datastore)
+        self.replica = fleet_of_test.create("replica", datastore)
+        registry.create(fleet_of_test.context, registry.Request(name="mymod", type="ping"), b"message=hello\n")
+
+    def ask(self, one: Instance, words: str) -> str:
+        return self.fleet.client(one, words)
+
+    def restart(self, one: Instance) -> None:
+        assert self.fleet.carry_out(fleet.plan_restart(self.fleet.context, one.name)).state == "done"
+
+    def apply(self) -> tuple[Run, dict[str, Attempt]]:
+        """Apply the module to both, however one of them fares; give the run and its attempts by instance."""
+        pace = Pace(gate=True, max_lag_seconds=MAX_LAG_SECONDS, delay_seconds=0)
+        run = self.fleet.planned(operations.plan_apply(self.fleet.context, Selection(all=True), ["mymod"], pace=pace))
+        names = {one.id: one.name for one in (self.primary, self.replica)}
+        found = self.fleet.context.store.snapshot().find(Attempt, run_id=run.id)
+        return run, {names[one.instance_id]: one for one in found}
+
+    def see_both_served(self) -> None:
+        run, attempts = self.apply()
+        assert (run.state, {one.state for one in attempts.values()}) == ("done", {"ok"}), attempts
+
+    def see_replica_left_alone(self, reason: str) -> None:
+        run, attempts = self.apply()
+        assert (attempts["primary"].state, run.state) == ("ok", "failed"), attempts
+        left = attempts["replica"]
+        assert (left.state, left.status, left.has_failed, left.evidence) == ("skipped", "SKIPPED", True, None)
+        assert left.message == f"left alone: See that its replication is well: {reason}"
+
+
+@pytest.fixture
+def empty() -> Iterator[LocalFleet]:
+    with local_fleet.opened() as opened:
+        yield opened
+
+
+def test_redis_replica_without_its_master_is_left_alone(empty: LocalFleet) -> None:
+    pair = Pair(empty, "redis")
+    password = passwords.read(empty.context.store, pair.primary)
+    pair.ask(pair.replica, f"CONFIG SET masterauth {password}")
+    pair.ask(pair.replica, f"REPLICAOF 127.0.0.1 {pair.primary.port}")
+    pair.see_both_served()
+    pair.ask(pair.replica, f"REPLICAOF 127.0.0.1 {pair.replica.port}")
+    pair.see_replica_left_alone("it is not connected to its master")
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(900)  # each look that ends badly takes its minute
+def test_mariadb_replica_that_stopped_or_is_behind_is_left_alone(empty: LocalFleet) -> None:
+    pair = Pair(empty, "mysql")
+    for number, one in enumerate((pair.primary, pair.replica), 1):
+        settings = local_fleet.place(one).directory / "etc" / "my.cnf"
+        settings.write_text(settings.read_text().replace("skip_log_bin", f"log_bin\nserver_id = {number}"))
+        pair.restart(one)
+    for statement in (
+        "CREATE USER copier IDENTIFIED BY 'secret'",
+        "GRANT REPLICATION SLAVE ON *.* TO copier",
+        "CREATE TABLE test.kept (i INT)",
+    ):
+        pair.ask(pair.primary, f'-e "CREATE DATABASE IF NOT EXISTS test; {statement}"')
+    source = f"MASTER_HOST='127.0.0.1', MASTER_PORT={pair.primary.port}, MASTER_USER='copier', MASTER_PASSWORD='secret'"
+    pair.ask(pair.replica, f'-e "CHANGE MASTER TO {source}, MASTER_USE_GTID=slave_pos; START SLAVE"')
+    pair.see_both_served()
+
+    pair.ask(pair.replica, '-e "STOP SLAVE SQL_THREAD"')
+    pair.see_replica_left_alone("SQL thread running: No")
+
+    pair.ask(pair.replica, '-e "STOP SLAVE; CHANGE MASTER TO MASTER_DELAY=600; START SLAVE"')
+    pair.ask(pair.primary, '-e "INSERT INTO test.kept VALUES (1)"')
+    _, attempts = pair.apply()
+    assert attempts["replica"].state == "skipped"
+    assert attempts["replica"].message.endswith(f" s behind, and max_lag is {MAX_LAG_SECONDS}")
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(900)  # each look that ends badly takes its minute
+def test_postgresql_standby_that_is_paused_or_receives_nothing_is_left_alone(empty: LocalFleet) -> None:
+    pair = Pair(empty, "postgresql")
+    rules = local_fleet.place(pair.primary).directory / "etc" / "pg_hba.conf"
+    rules.write_text(rules.read_text() + "host replication all all scram-sha-256\n")
+    pair.ask(pair.primary, "-c 'SELECT pg_reload_conf()'")
+    _copy_data(pair)
+    pair.restart(pair.replica)
+    pair.see_both_served()
+
+    pair.ask(pair.replica, "-c 'SELECT pg_wal_replay_pause()'")
+    pair.see_replica_left_alone("its replay is paused")
+    pair.ask(pair.replica, "-c 'SELECT pg_wal_replay_resume()'")
+    rules.write_text(rules.read_text().replace("host replication", "# host replication"))
+    pair.ask(pair.primary, "-c 'SELECT pg_reload_conf(), pg_terminate_backend(pid) FROM pg_stat_replication'")
+    pair.see_replica_left_alone("it receives no stream")
+
+
+def _copy_data(pair: Pair) -> None:
+    """Make the replica's data a copy of the primary's, from which it goes on as a standby."""
+    place = local_fleet.place(pair.replica)
+    owner = place.data.stat()
+    local_servers.stop(place, local_fleet.STOPPER)
+    shutil.rmtree(place.data)
+    password = passwords.read(pair.fleet.context.store, pair.primary)
+    source = f"host=127.0.0.1 port={pair.primary.port} user=postgres password={password}"
+    subprocess.run(["pg_basebackup", "-d", source, "-D", str(place.data), "-R"], check=True, timeout=60)
+    for path in (place.data, *place.data.rglob("*")):
+        os.chown(path, owner.st_uid, owner.st_gid)
