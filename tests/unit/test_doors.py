@@ -155,7 +155,8 @@ def test_a_host_that_is_not_well_before_is_skipped_and_counts_as_failed_and_a_de
         "db-1": {"dbmod_id": three[0].id, "batch_trouble": trouble},
         "db-2": {"dbmod_id": three[1].id, "batch_trouble": trouble | {"message": "refused", "is_dead": True}},
     }
-    answer = doors.record_modules(here, run.id, {name: doors.module_report(one, name, run.id) for name, one in known.items()})
+    reports = {name: doors.module_report(one, name, run.id) for name, one in known.items()}
+    answer = doors.record_modules(here, run.id, reports)
     assert answer["failed_hosts"] == ["db-1", "db-2"]
     assert answer["lines"] == [
         {"instance": "db-1", "state": "skipped", "message": "left alone: Wait until the server answers: no"},
