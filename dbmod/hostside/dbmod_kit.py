@@ -153,25 +153,28 @@ class Host:
         """Keep *data* beside the module's contents for a later apply or remove; None: keep nothing."""
         if self.check or data == self.kept():
             return
-        path = os.path.join(self.folder, files.KEPT)
         try:
             if data is None:
-                os.unlink(path)
+                os.unlink(self.kept_file)
             else:
-                files.replace_file(path, data, 0o600)
+                files.replace_file(self.kept_file, data, 0o600)
         except OSError as error:
-            raise Refused("%s cannot be written (%s)" % (path, error.strerror)) from None
+            raise Refused("%s cannot be written (%s)" % (self.kept_file, error.strerror)) from None
 
     def kept(self) -> Optional[bytes]:
         """Give what keep() left; None where there is nothing."""
-        path = os.path.join(self.folder, files.KEPT)
         try:
-            with open(path, "rb") as file:
+            with open(self.kept_file, "rb") as file:
                 return file.read()
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise Refused("%s cannot be read (%s)" % (path, error.strerror)) from None
+            raise Refused("%s cannot be read (%s)" % (self.kept_file, error.strerror)) from None
+
+    @property
+    def kept_file(self) -> str:
+        """Say where keep() writes: 0600, in a folder that only its owner enters."""
+        return os.path.join(self.folder, files.KEPT)
 
     def command(
         self,
