@@ -105,9 +105,10 @@ from ansible.module_utils import dbmod_redis as redis
 SERVERS = {"mysql": mysql, "postgresql": postgresql, "redis": redis}
 KEYS = ("listen", "flags", "user", "password_file", "datastore")
 # It reads password_file as root, so only an admin registers one.
-DECLARES = kit.Declares(needs=("root", "systemd"), scope="host", keys=KEYS, datastores=tuple(SERVERS), admin=True)
+DECLARES = kit.Declares(needs=("root", "systemd"), keys=KEYS, datastores=tuple(SERVERS), admin=True)
 
 ACCOUNT = "dbmod_exporter"
+WAIT_SECONDS = 200  # while other exporters of this host start; a type itself has 300
 HEALTH_SECONDS = 20
 POLL_SECONDS = 0.25
 SCRAPE_SECONDS = 10
@@ -220,17 +221,8 @@ def apply(contents, host):
         return kit.Outcome(False, service.message)
     if host.check:
         return kit.Outcome(True, "%s would be started on %s" % (service.exporter.name, service.wanted.listen))
-    exporter = service.exporter
-    program = packages.installed(exporter.programs, host, apt=exporter.package, dnf=exporter.name)
-    if not service.wanted.user:
-        login = with_account(service, login)
-    old = exporters.decoded(before.kept)
-    try:
-        start(service, login, program)
-        if old and old.user == ACCOUNT != login.user:
-            drop_account(old, host)
-    except kit.Refused as refusal:
-        raise kit.Refused("%s; %s" % (refusal, taken_back(before, login, host))) from None
+    with host.alone(WAIT_SECONDS):  # two with the same place to listen would take each other's answers for their own
+        make(service, login, before)
     return kit.Outcome(True, service.message)
 
 
@@ -298,6 +290,21 @@ def check_account(user, file):
         raise kit.Refused("user takes 1 to 32 letters of ASCII, digits, _, . and -, and is not %s" % ACCOUNT)
     if file and not file.startswith("/"):
         raise kit.Refused("password_file must be an absolute path")
+
+
+def make(service, login, before):
+    """Install what is missing, make the account, start the exporter; what was there comes back if that goes wrong."""
+    exporter, host = service.exporter, service.host
+    program = packages.installed(exporter.programs, host, apt=exporter.package, dnf=exporter.name)
+    if not service.wanted.user:
+        login = with_account(service, login)
+    old = exporters.decoded(before.kept)
+    try:
+        start(service, login, program)
+        if old and old.user == ACCOUNT != login.user:
+            drop_account(old, host)
+    except kit.Refused as refusal:
+        raise kit.Refused("%s; %s" % (refusal, taken_back(before, login, host))) from None
 
 
 def login_of(service):

@@ -1,8 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What a module type sees: Refused, Outcome, Declares, Host, key_value, main."""
 
+import contextlib
 import os
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from . import dbmod_command as commands
 from . import dbmod_files as files
@@ -175,6 +176,18 @@ class Host:
     def kept_file(self) -> str:
         """Say where keep() writes: 0600, in a folder that only its owner enters."""
         return os.path.join(self.folder, files.KEPT)
+
+    @contextlib.contextmanager
+    def alone(self, wait_seconds: float) -> Iterator[None]:
+        """Be the only one on this host for what two must not do at a time, as installing a package is."""
+        with contextlib.ExitStack() as held:
+            try:
+                home = held.enter_context(files.folder(self.home, [], make=True))
+                assert home is not None
+                held.enter_context(files.locked(home, True, wait_seconds))
+            except files.Unusable:
+                raise Refused("another one is at work on this host (waited %g s)" % wait_seconds) from None
+            yield
 
     def command(
         self,
