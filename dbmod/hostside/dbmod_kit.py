@@ -1,8 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What a module type sees: Refused, Outcome, Declares, Host, key_value, main."""
 
+import contextlib
 import os
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from . import dbmod_command as commands
 from . import dbmod_files as files
@@ -153,25 +154,40 @@ class Host:
         """Keep *data* beside the module's contents for a later apply or remove; None: keep nothing."""
         if self.check or data == self.kept():
             return
-        path = os.path.join(self.folder, files.KEPT)
         try:
             if data is None:
-                os.unlink(path)
+                os.unlink(self.kept_file)
             else:
-                files.replace_file(path, data, 0o600)
+                files.replace_file(self.kept_file, data, 0o600)
         except OSError as error:
-            raise Refused("%s cannot be written (%s)" % (path, error.strerror)) from None
+            raise Refused("%s cannot be written (%s)" % (self.kept_file, error.strerror)) from None
 
     def kept(self) -> Optional[bytes]:
         """Give what keep() left; None where there is nothing."""
-        path = os.path.join(self.folder, files.KEPT)
         try:
-            with open(path, "rb") as file:
+            with open(self.kept_file, "rb") as file:
                 return file.read()
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise Refused("%s cannot be read (%s)" % (path, error.strerror)) from None
+            raise Refused("%s cannot be read (%s)" % (self.kept_file, error.strerror)) from None
+
+    @property
+    def kept_file(self) -> str:
+        """Say where keep() writes: 0600, in a folder that only its owner enters."""
+        return os.path.join(self.folder, files.KEPT)
+
+    @contextlib.contextmanager
+    def alone(self, wait_seconds: float) -> Iterator[None]:
+        """Be the only one on this host for what two must not do at a time, as installing a package is."""
+        with contextlib.ExitStack() as held:
+            try:
+                home = held.enter_context(files.folder(self.home, [], make=True))
+                assert home is not None
+                held.enter_context(files.locked(home, True, wait_seconds))
+            except files.Unusable:
+                raise Refused("another one is at work on this host (waited %g s)" % wait_seconds) from None
+            yield
 
     def command(
         self,

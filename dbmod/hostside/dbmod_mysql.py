@@ -17,6 +17,7 @@ EXACT = False  # the server rounds; what it made of a value is known only afterw
 MAIN = "my.cnf"
 USUAL = ("/etc/mysql/my.cnf", "/etc/my.cnf")  # of Debian and Red Hat
 ENDING = ".cnf"
+PORT = 3306
 DOWN_SECONDS = 60  # without any answer after a restart; while it repairs its data it does not answer
 PREFIXES = ("loose_", "global_")
 SECTION = re.compile(r"\[(?:mysqld|server|mariadb|mariadbd)(?:-[0-9.]+)?\]\Z")
@@ -50,8 +51,16 @@ RESERVED = frozenset(
 )
 NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?\Z")
 FAILED = re.compile(r"^ERROR \d+ \(\w+\) at line (\d+)", re.MULTILINE)
+ERROR = re.compile(r"ERROR \d+ \(\w+\)")
 AWAY = re.compile(r"ERROR (?:2002|2003|2006|2013) ")
 BUSY = re.compile(r"ERROR (?:1040|1053|1203) ")  # too many connections; it is going down
+# What its collectors of every server read; into no table but the server's own. Neither replicas nor logs learn of it.
+MONITOR = """SET SESSION sql_log_bin = 0, sql_log_off = 1;
+CREATE USER IF NOT EXISTS {account} IDENTIFIED BY '{password}';
+ALTER USER {account} IDENTIFIED BY '{password}' WITH MAX_USER_CONNECTIONS 5;
+GRANT PROCESS, REPLICATION CLIENT /*M!100509 , SLAVE MONITOR */ ON *.* TO {account};
+GRANT SELECT ON performance_schema.* TO {account};
+"""
 
 
 def settings(text: str) -> Values:
@@ -220,6 +229,24 @@ class Link:
         """Name this start of the server: its process."""
         _, path = self.ask("SELECT @@GLOBAL.pid_file;\n")
         return (self.host.read_file(path.strip()) or b"").decode("ascii", "replace").strip()
+
+    def let_monitor(self, name: str, password: str, address: str) -> Tuple[str, str]:
+        """Make an account that sees how the server does, and log in from *address* alone; give name and password."""
+        self._change(MONITOR.format(account="'%s'@'%s'" % (name, address), password=password))
+        return name, password
+
+    def drop_account(self, name: str, address: str) -> None:
+        self._change("SET SESSION sql_log_bin = 0;\nDROP USER IF EXISTS '%s'@'%s';\n" % (name, address))
+
+    def _change(self, statements: str) -> None:
+        """Change the accounts of the server that is meant: the usual socket of a host may be another one's."""
+        port = self.ask("SELECT @@GLOBAL.port;\n")[1].strip()
+        if self.host.port and port != str(self.host.port):
+            raise kit.Refused("the socket leads to the server on port %s, not %d" % (port, self.host.port))
+        code, said = self.ask(statements)
+        if code != 0:
+            found = ERROR.search(said)  # the rest may quote a statement, with the password
+            raise kit.Refused("%s refuses the account: %s" % (TITLE, found.group() if found else "code %d" % code))
 
 
 def _literal(value: str) -> str:

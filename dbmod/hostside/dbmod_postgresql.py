@@ -1,7 +1,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Settings of PostgreSQL: read, checked by the server's own program, made live by a reload."""
 
+import base64
 import glob
+import hashlib
+import hmac
 import os
 import re
 import shutil
@@ -19,8 +22,15 @@ EXACT = True  # the program tells what it makes of a value
 MAIN = "postgresql.conf"
 USUAL = ("/etc/postgresql/*/*/postgresql.conf", "/var/lib/pgsql/data/postgresql.conf")  # of Debian and Red Hat
 ENDING = ".conf"
+PORT = 5432
 DOWN_SECONDS = 60  # without any answer after a restart
 RELOAD_SECONDS = 5
+SCRAM_ITERATIONS = 4096  # the server's own
+MONITOR = """DO $do$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{name}')
+THEN CREATE ROLE "{name}"; END IF; END $do$;
+ALTER ROLE "{name}" LOGIN CONNECTION LIMIT 5 PASSWORD '{verifier}';
+GRANT pg_monitor TO "{name}";
+"""
 PROGRAMS = "/usr/lib/postgresql/*/bin:/usr/pgsql-*/bin"
 LINE = re.compile(r"([A-Za-z_][\w.]*)\s*=\s*(.*)\Z")
 QUOTED = re.compile(r'"([^"]*)"')
@@ -148,7 +158,7 @@ def connect(host: kit.Host, main: str) -> "Optional[Link]":
     if os.path.isfile(service):
         words = ["env", "PGSERVICEFILE=" + service, "psql", "service=dbmod", *options]
     else:
-        words = ["runuser", "-u", "postgres", "--", "psql", "-d", "postgres", "-p", str(host.port or 5432), *options]
+        words = ["runuser", "-u", "postgres", "--", "psql", "-d", "postgres", "-p", str(host.port or PORT), *options]
     link = Link(host, words)
     code, said = link.ask("SELECT 1;")
     if code == 0:
@@ -204,3 +214,29 @@ class Link:
     def started(self) -> str:
         """Name this start of the server."""
         return self.ask("SELECT pg_postmaster_start_time();")[1].strip()
+
+    def let_monitor(self, name: str, password: str, address: str) -> Tuple[str, str]:
+        """Make an account that sees how the server does, and no data; give its name and password."""
+        del address  # which addresses may log in, says pg_hba.conf
+        if self.ask("SELECT pg_is_in_recovery();")[1].strip() == "t":
+            raise kit.Refused("PostgreSQL is a standby here, which has the accounts of its primary")
+        self._change(MONITOR.format(name=name, verifier=_verifier(password)))
+        return name, password
+
+    def drop_account(self, name: str, address: str) -> None:
+        del address
+        self._change('DROP ROLE IF EXISTS "%s";' % name)
+
+    def _change(self, statements: str) -> None:
+        code, _ = self.ask(statements)
+        if code != 0:
+            raise kit.Refused("PostgreSQL refuses the account (psql ended with code %d)" % code)
+
+
+def _verifier(password: str) -> str:
+    """Give what the server keeps of a password (RFC 5803), so that no log of statements ever holds the password."""
+    salt = os.urandom(16)
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode("ascii"), salt, SCRAM_ITERATIONS)
+    client, server = (hmac.new(salted, key, hashlib.sha256).digest() for key in (b"Client Key", b"Server Key"))
+    parts = [base64.b64encode(part).decode("ascii") for part in (salt, hashlib.sha256(client).digest(), server)]
+    return "SCRAM-SHA-256$%d:%s$%s:%s" % (SCRAM_ITERATIONS, parts[0], parts[1], parts[2])

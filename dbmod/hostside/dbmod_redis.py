@@ -2,6 +2,7 @@
 """Settings of Redis and Valkey: read, tried in a scratch server, set at run time. Speaks to the server itself."""
 
 import contextlib
+import hashlib
 import os
 import re
 import shlex
@@ -60,6 +61,9 @@ SCRATCH = 'port 0\ndaemonize no\ndir "%s"\nunixsocket "%s"\nunixsocketperm 700\n
 SCRATCH_SECONDS = 10
 ANSWER_SECONDS = 20
 NOBODY = 65534
+# What its exporter asks of every server. Not CONFIG, which tells passwords.
+MONITOR = ["+ping", "+info", "+client|setname", "+cluster|info", "+latency|histogram", "+latency|latest"]
+MONITOR += ["+slowlog|get", "+slowlog|len"]
 WORD = re.compile(r"[a-z][a-z0-9-]*\Z")
 LINE = re.compile(r"Reading the configuration file, at line (\d+)")
 
@@ -124,7 +128,7 @@ def connect(host: kit.Host, main: str) -> "Optional[Link]":
     password = held.decode().strip() if held is not None else own.get("requirepass", "")
     address = (host.address or "127.0.0.1", host.port or int(own.get("port", PORT)))
     try:
-        link = Link(socket.create_connection(address, ANSWER_SECONDS))
+        link = Link(socket.create_connection(address, ANSWER_SECONDS), password)
     except OSError:
         return None
     try:
@@ -149,9 +153,10 @@ class Error(str):
 class Link:
     """A connection to a Redis; it must be closed."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, password: str = "") -> None:
         connection.settimeout(ANSWER_SECONDS)
         self.connection = connection
+        self.password = password
         self.stream: BinaryIO = connection.makefile("rb")  # type: ignore[assignment, unused-ignore]
 
     def close(self) -> None:
@@ -197,6 +202,27 @@ class Link:
     def info(self, name: str) -> str:
         found = re.search(r"^%s:(.*?)\r?$" % name, str(self.ask("INFO", "server")), re.MULTILINE)
         return found.group(1) if found else ""
+
+    def let_monitor(self, name: str, password: str, address: str) -> Tuple[str, str]:
+        """Make an account that sees how the server does, and no data; give its name and password.
+
+        A server without a file for its accounts would forget it: there it is the login that dbmod itself has.
+        """
+        del address  # its accounts log in from anywhere
+        if not self.values(["aclfile"]).get("aclfile"):
+            return "", self.password
+        digest = hashlib.sha256(password.encode("ascii")).hexdigest()
+        self._change("SETUSER", name, "reset", "on", "#" + digest, *MONITOR)
+        return name, password
+
+    def drop_account(self, name: str, address: str) -> None:
+        del address
+        self._change("DELUSER", name)
+
+    def _change(self, *words: str) -> None:
+        for said in (self.ask("ACL", *words), self.ask("ACL", "SAVE")):
+            if isinstance(said, Error):
+                raise kit.Refused("Redis refuses the account (%s)" % said.partition(" ")[0])
 
 
 def _words(line: str) -> List[str]:

@@ -14,7 +14,7 @@ from tests import hosts
 SETTINGS = config.Settings(type_directories=(str(hosts.EXAMPLES),))
 TYPES = module_types.listing(SETTINGS)
 ALL_CASES = [(name, number) for name, found in TYPES.items() for number in range(len(found.cases))]
-# Those that need a server are carried out by integration/test_type_sql.py.
+# Those that need a server are carried out by integration/test_type_sql.py and test_prometheus_exporter.py.
 CASES = [(name, number) for name, number in ALL_CASES if "server" not in TYPES[name].cases[number]]
 GOOD = [(name, number) for name, number in CASES if "refused" not in TYPES[name].cases[number]]
 BAD = [(name, number) for name, number in CASES if "refused" in TYPES[name].cases[number]]

@@ -6,47 +6,22 @@ scratch root, because they run everywhere.
 
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from dbmod import config, module_types, transport
+from dbmod import transport
 from tests import hosts
 from tests.agents import BROKEN, FILE, Agent
 from tests.beds.bed import Bed
 from tests.beds.hosts import Host
+from tests.remote import Remote
 
 LICENSE = b"license_key=0123456789abcdef\n"
 KEY = "0123456789abcdef"
 REACHED = "var/tmp/reached"
-
-
-class Remote(hosts.Host):
-    """A machine of the bed: the same requests as a scratch host takes, by ssh and sudo."""
-
-    def __init__(self, machine: Host) -> None:
-        self.machine = machine
-        self.home, self.root = Path("/var/lib/dbmod"), machine.root
-        self.settings = config.Settings()
-        self.sources = module_types.sources(self.settings)
-        self.python = "/usr/bin/python3"
-        self.becomes = ("sudo",)
-
-    def send(
-        self,
-        request: transport.Request,
-        contents: Sequence[bytes] = (),
-        *,
-        sources: Mapping[str, str] | None = None,
-        timeout: float = 60,
-    ) -> hosts.Sent:
-        command = self.machine.ssh_command(*self.becomes, "sh", "-c", transport.command(self.python))
-        frame = transport.frame(request, self.sources if sources is None else sources, contents)
-        ended = subprocess.run(command, input=frame, capture_output=True, timeout=timeout, check=False)
-        answer = transport.read_answer(ended.stdout, request.run)
-        return hosts.Sent(answer=answer, output=ended.stdout, errors=ended.stderr)
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ GOOD = hosts.type_source("return kit.Outcome(True, '')", header="DOCUMENTATION =
 def test_listing_finds_our_types_and_the_users(tmp_path: Path) -> None:
     found = module_types.listing(with_types(tmp_path, mine=GOOD))
     assert list(found) == sorted({"mine", *(path.stem.removeprefix("dbmod_") for path in LIBRARY.glob("dbmod_*.py"))})
-    assert {"config", "file", "new_relic_license", "ping", "script", "sql"} < set(found)
+    assert {"config", "file", "new_relic_license", "ping", "prometheus_exporter", "script", "sql"} < set(found)
     assert found["mine"].summary == "Do it"
     assert found["mine"].declares == kit.Declares()
     assert found["ping"].declares.keys == ("message",)
