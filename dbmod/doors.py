@@ -15,6 +15,7 @@ from dbmod import (
     config,
     errors,
     evidence,
+    first_look,
     fleet,
     identity,
     inventory,
@@ -113,6 +114,21 @@ def gate(here: Context, run_id: str, hosts: Sequence[str], instance_ids: Sequenc
         why += f"; next: dbmod run-resume {run_id}, or the same playbook with -e dbmod_run={run_id}"
     failpoint("before_batch")
     return {"stop": bool(why), "why": why, "batch": batch, "hosts": list(hosts)}
+
+
+def look(here: Context, run_id: str, found: Mapping[str, Mapping[str, Any]]) -> Answer:
+    """Record the hosts that are dead before the first batch, and plan the batches without them.
+
+    found    inventory host → {"id", "trouble": why it cannot be reached, or ""}, see `look_report`
+    Returns  {"plan": of what is left, and what `record_modules` gives}
+    """
+    dead = {one["id"]: one["trouble"] for one in found.values() if one["trouble"]}
+    with here.store.transaction(holder=run_id) as tables:
+        closed = first_look.take(tables, ledger.open_run(tables, run_id), dead=dead)
+        _close_when_done(tables, run_id)
+    tables = here.store.snapshot()
+    run = tables.get(Run, run_id) or ledger.open_run(tables, run_id)
+    return _told(here, run_id, closed) | {"plan": plays.plan_of(tables, run)}
 
 
 def record_modules(here: Context, run_id: str, found: Mapping[str, Any]) -> Answer:
@@ -277,6 +293,15 @@ def module_report(variables: Mapping[str, Any], host: str, run_id: str) -> Any:
         return found
     reason = ssh_trouble.explain(plain(str(found.get("msg", ""))), name=host)
     return {"outcome": msgspec.to_builtins(evidence.not_asked(str(variables["dbmod_id"]), reason))}
+
+
+def look_report(variables: Mapping[str, Any], host: str) -> dict[str, Any]:
+    """Give what the look before the first batch left in a host's variables, see roles/batch/tasks/look.yml."""
+    reached = variables.get("__batch_reached")
+    trouble = ""
+    if isinstance(reached, Mapping) and reached.get("failed"):
+        trouble = ssh_trouble.explain(plain(str(reached.get("msg", ""))), name=host) or evidence.NOTHING_RAN
+    return {"id": str(variables["dbmod_id"]), "trouble": transport.text(trouble)}
 
 
 def _troubled(variables: Mapping[str, Any], found: Any) -> Any:

@@ -318,10 +318,12 @@ def write(
 def _paced(pace: Pace, *, restarts: bool) -> dict[str, Any]:
     """Give what a run has to remember of its pace.
 
-    Looking at a server costs as much as a module, so that is done unasked only where a type restarts it.
+    Looking at a server costs as much as a module, so that is done unasked only where a type restarts it. Trying all
+    hosts beforehand costs a second login to each, so that is done unasked only where somebody counts the dead.
     """
     gate = restarts if pace.gate is None else pace.gate
-    return {"pace": msgspec.to_builtins(msgspec.structs.replace(pace, gate=gate))}
+    reach_first = pace.max_unreachable is not None if pace.reach_first is None else pace.reach_first
+    return {"pace": msgspec.to_builtins(msgspec.structs.replace(pace, gate=gate, reach_first=reach_first))}
 
 
 def _restarts(work: Sequence[Work], context: Context) -> bool:

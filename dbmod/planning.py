@@ -169,6 +169,16 @@ def attempts(run_id: str, work: Sequence[Work], spread: Sequence[Sequence[Instan
     return planned
 
 
+def moved(planned: Iterable[Attempt], spread: Sequence[Sequence[Instance]]) -> list[Attempt]:
+    """Give planned attempts their places in other batches."""
+    places = [(number, instance.id) for number, batch in enumerate(spread, start=1) for instance in batch]
+    found = {instance_id: (batch, position) for position, (batch, instance_id) in enumerate(places)}
+    return [
+        msgspec.structs.replace(one, batch=found[one.instance_id][0], position=found[one.instance_id][1])
+        for one in planned
+    ]
+
+
 def _attempt(run_id: str, item: Work, *, batch: int, position: int, order: int) -> Attempt:
     version = item.module.version(item.number) if item.module else None
     return Attempt(

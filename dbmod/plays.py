@@ -9,8 +9,10 @@ from dbmod.records import Attempt, Instance, Run
 from dbmod.store.interface import Tables
 
 AROUND = {"gate": False, "before_host": "", "after_host": ""}  # of a run's pace: what is done around each host
-HOST_LISTS: tuple[str, ...] = ("hosts", "module_hosts", "watched_hosts", "way_back_hosts", "put_back_hosts")
-HOST_LISTS += ("members", "new_hosts", "leaving_hosts")
+HOST_LISTS: tuple[str, ...] = (
+    *("hosts", "look_hosts", "module_hosts", "watched_hosts", "way_back_hosts", "put_back_hosts"),
+    *("members", "new_hosts", "leaving_hosts"),
+)
 
 
 def nothing() -> dict[str, Any]:
@@ -24,6 +26,7 @@ def plan_of(tables: Tables, run: Run) -> dict[str, Any]:
 
     hosts           inventory names, in order; for create and the like those whose instances the run claims
     batch_sizes     of the module plays; of a run that was paused, what is left
+    look_hosts      those of a run with batches that are looked at before the first one
     module_hosts    those that get or lose modules
     watched_hosts   those instead where a server is looked at (gate) before and after, or has the user's tasks around it
     way_back_hosts  again those, where what was changed is put back when too much fails
@@ -44,6 +47,7 @@ def plan_of(tables: Tables, run: Run) -> dict[str, Any]:
         "run": run.id,
         "verb": run.verb,
         "hosts": claimed or touched,
+        "look_hosts": touched if looks_first(run) and not is_back else [],
         "module_hosts": touched if not (is_watched or is_back) else [],
         "watched_hosts": touched if is_watched and not is_back else [],
         "way_back_hosts": touched if rollouts.rolls_back(run) else [],
@@ -57,6 +61,11 @@ def plan_of(tables: Tables, run: Run) -> dict[str, Any]:
         "new_hosts": claimed if run.verb in ("create", "grow") else [],
         "leaving_hosts": claimed if run.verb in ("shrink", "delete") else [],
     }
+
+
+def looks_first(run: Run) -> bool:
+    """Tell whether the hosts of a run are all looked at before its first batch."""
+    return bool(run.options.get("pace", {}).get("reach_first")) and sum(run.batch_sizes) > 1 and run.batch == 0
 
 
 def _unique(values: Iterable[str]) -> list[str]:

@@ -46,6 +46,12 @@ OPTIONS = (
         metavar=AMOUNT,
         help="Instances whose hosts may be dead before no new batch starts.  [default: any number]",
     ),
+    click.option(
+        "--reach-first/--no-reach-first",
+        default=None,
+        help="Whether all hosts are tried before the first batch, and dead ones left out.  "
+        "[default: only with --max_unreachable]",
+    ),
     click.option("--not-after", default="", metavar="HH:MM", help="When no batch starts any more: the run pauses."),
     click.option(
         "--on-failure",

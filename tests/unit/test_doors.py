@@ -169,6 +169,51 @@ def test_a_host_that_is_not_well_before_is_skipped_and_counts_as_failed_and_a_de
     assert len(attempts(here, resumed)) == 3
 
 
+def test_hosts_that_are_dead_before_the_first_batch_are_in_none_and_spend_the_budget(
+    here: Context, three: list[Instance]
+) -> None:
+    run, plan = started(here, Pace(batch_size=1, canary=1, delay_seconds=0, max_unreachable=0))
+    assert plan["look_hosts"] == plan["module_hosts"] == ["db-1", "db-2", "db-3"]
+    dead = {"dbmod_id": three[0].id, "__batch_reached": {"failed": True, "msg": "Connection refused"}}
+    alive = [{"dbmod_id": one.id, "__batch_reached": {"changed": False}} for one in three[1:]]
+    known = dict(zip(plan["look_hosts"], (dead, *alive), strict=True))
+    told = doors.look(here, run.id, {name: doors.look_report(one, name) for name, one in known.items()})
+    assert (told["failed_hosts"], told["plan"]["module_hosts"]) == (["db-1"], ["db-2", "db-3"])
+    assert (told["plan"]["batch_sizes"], of(here, run).batch_sizes) == ([1, 1], (1, 1))
+    [line] = told["lines"]
+    assert line["message"] == "the connection was refused; next: is ssh running there, on this port?"
+    assert [(one.batch, one.state) for one in attempts(here, run) if one.instance_id != three[0].id] == [
+        (1, "planned"),
+        (2, "planned"),
+    ]
+    assert gate(here, run, three[1])["why"] == "unreachable hosts: 1, and --max_unreachable allows 0"
+
+
+def test_a_run_whose_hosts_are_all_dead_ends_before_its_first_batch(here: Context, three: list[Instance]) -> None:
+    run, _ = started(here, Pace(reach_first=True))
+    told = doors.look(here, run.id, {one.name: {"id": one.id, "trouble": "no"} for one in three})
+    assert (told["plan"]["module_hosts"], of(here, run).state) == ([], "failed")
+    assert [one.state for one in attempts(here, run)] == ["unreachable"] * 3
+
+
+@pytest.mark.parametrize(
+    ("pace", "looks"),
+    [
+        (Pace(), False),
+        (Pace(max_unreachable="50%"), True),
+        (Pace(max_unreachable=1, reach_first=False), False),
+        (Pace(reach_first=True), True),
+    ],
+)
+def test_hosts_are_looked_at_first_where_that_was_asked_for_or_the_dead_are_counted(
+    here: Context, three: list[Instance], pace: Pace, looks: bool
+) -> None:
+    run, plan = started(here, pace)
+    assert bool(plan["look_hosts"]) is looks
+    gate(here, run, *three)
+    assert plays.plan_of(here.store.snapshot(), of(here, run))["look_hosts"] == []  # it goes on after a pause
+
+
 def test_an_instance_that_gets_another_name_or_a_namesake_meanwhile_is_recorded_all_the_same(
     here: Context, three: list[Instance], put: Put
 ) -> None:

@@ -1,0 +1,35 @@
+"""The look at a run's hosts before its first batch: the dead are recorded and left out of the batches."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from dbmod import clock, evidence, planning
+from dbmod.records import Attempt, Instance, Run
+from dbmod.store.interface import Tables
+
+REPLACE = msgspec.structs.replace
+
+
+def take(tables: Tables, run: Run, *, dead: Mapping[str, str]) -> list[Attempt]:
+    """Close what cannot be done, and spread the other hosts over the batches anew: a dead one is no canary.
+
+    dead     instance id → why its host cannot be reached
+    Returns  the closed attempts
+    """
+    if not dead:
+        return []
+    now = clock.now()
+    planned = sorted(tables.find(Attempt, run_id=run.id, state="planned"), key=lambda one: one.position)
+    closed = [
+        evidence.judge(one, run, evidence.not_asked(one.instance_id, dead[one.instance_id]), at=now)
+        for one in planned
+        if one.instance_id in dead
+    ]
+    waiting = [one for one in planned if one.instance_id not in dead]
+    known = {one.id: one for one in tables.find(Instance)}
+    instances = [known[one] for one in dict.fromkeys(one.instance_id for one in waiting)]
+    spread = planning.batches(instances, sizes=run.batch_sizes)
+    batch_sizes = tuple(len(batch) for batch in spread)
+    tables.put(REPLACE(run, batch_sizes=batch_sizes), *closed, *planning.moved(waiting, spread))
+    return closed
