@@ -301,7 +301,7 @@ def make(service, login, before):
     old = exporters.decoded(before.kept)
     try:
         start(service, login, program)
-        if old and old.user == ACCOUNT != login.user:
+        if old is not None and is_left_behind(old, login):
             drop_account(old, host)
     except kit.Refused as refusal:
         raise kit.Refused("%s; %s" % (refusal, taken_back(before, login, host))) from None
@@ -339,6 +339,11 @@ def with_account(service, old):
     except kit.Refused as refusal:
         raise kit.Refused("no account was made: %s; user and password_file may name yours" % refusal) from None
     return exporters.Login(service.server.NAME, *login, *service.place)
+
+
+def is_left_behind(login, other):
+    """Tell whether going over to another login leaves an account that dbmod made."""
+    return login.user == ACCOUNT and other.user != ACCOUNT
 
 
 def drop_account(login, host):
@@ -461,7 +466,7 @@ def taken_back(before, login, host):
             return "nothing of it is left"
         host.keep(before.kept)
         run_unit(before.unit, host)
-        if login.user == ACCOUNT != old.user:
+        if is_left_behind(login, old):
             drop_account(login, host)
     except kit.Refused as refusal:
         return "what was there before could not be put back (%s)" % refusal
