@@ -94,13 +94,13 @@ def note(
     actor: str,
     reason: str,
     module_id: str | None = None,
-    modules: Mapping[str, str] | None = None,
+    options: Mapping[str, Any] | None = None,
     subject: str = "",
     instance_ids: Sequence[str] = (),
 ) -> None:
     """Keep in the history a change that touches no host: registering, changing, deleting a module, renaming.
 
-    modules  of a sync: module id → what was done to it; one commit has one run
+    options  what was done: of a sync {"modules": module id → what}, for one commit has one run
     subject  see Run
     """
     now = clock.now()
@@ -113,7 +113,7 @@ def note(
             playbook="",
             module_id=module_id,
             cluster_id=None,
-            options={"modules": dict(modules)} if modules else {},
+            options=dict(options or {}),
             actor=actor,
             reason=reason,
             subject=subject,

@@ -50,7 +50,7 @@ def run(tables: Tables, reference: str) -> Run:
 
 
 def version(of: Module, reference: str) -> Version:
-    """Find a version of a module by its number, its md5 or the beginning of that."""
+    """Find a version of a module by its number, its md5 or the beginning of that: the newest with contents."""
     if reference.isdecimal() and (exact := of.version(int(reference))):
         return exact
     prefix = reference.lower()
@@ -60,7 +60,7 @@ def version(of: Module, reference: str) -> Version:
         raise errors.NotFound(f"Module '{of.name}' has no version '{reference[:80]}'.", next_step=next_step)
     if len({one.md5 for one in found}) > 1:
         raise errors.NotUnique(f"Several versions of module '{of.name}' begin with '{reference}'.", next_step=next_step)
-    return found[-1]
+    return next((one for one in reversed(found) if not one.pruned_at), found[-1])
 
 
 def owns(actor: Actor, thing: Instance | Cluster) -> bool:

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-from dbmod import config, datastores, errors, module_types, names, providers
+from dbmod import clock, config, datastores, errors, module_types, names, providers
 from dbmod.identity import Actor
 from dbmod.module_types import ModuleType
-from dbmod.records import Instance, Module, Row
+from dbmod.records import Instance, Module, Row, Version
 from dbmod.store.interface import Tables
 
 GUARD = (
@@ -81,6 +81,17 @@ def refuse_bad_contents(
         )
     if validate:
         module_types.validate(module_type, contents)
+
+
+def refuse_pruned(module: Module, version: Version) -> None:
+    """Refuse to use contents that were pruned."""
+    if version.pruned_at:
+        raise errors.Refused(
+            f"The contents of version {version.number} of module '{module.name}' were pruned, "
+            f"{clock.seconds(version.pruned_at)}.",
+            next_step=f"dbmod module-versions {module.name} shows the others; "
+            f"or give them again: dbmod module-update {module.name} --file FILE",
+        )
 
 
 def scope(one: Module) -> tuple[str | None, ...]:

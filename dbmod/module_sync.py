@@ -261,7 +261,7 @@ def _note(context: Context, tables: Tables, written: Sequence[Step]) -> None:
         "module-sync",
         actor=context.actor.name,
         reason=context.reason,
-        modules={one.after.id: one.action for one in written},
+        options={"modules": {one.after.id: one.action for one in written}},
         subject=subject,
     )
 

@@ -2,7 +2,7 @@
 
 import difflib
 
-from dbmod import errors, lookup, module_types, registry
+from dbmod import errors, lookup, module_rules, module_types, registry
 from dbmod.context import Context
 from dbmod.records import Module, Version
 
@@ -12,7 +12,7 @@ def difference(context: Context, reference: str, before: str | None, after: str 
 
     before, after  as lookup.version takes them; None: the last but one, and the last
     Returns        no lines where they are equal
-    Raises         NotFound; Refused for contents that are nobody's to read
+    Raises         NotFound; Refused for contents that are nobody's to read, or were pruned
     """
     module = lookup.module(context.store.snapshot(), reference, actor=context.actor)
     _refuse_secret(context, module)
@@ -28,13 +28,13 @@ def difference(context: Context, reference: str, before: str | None, after: str 
 def rollback(context: Context, reference: str, to: str, *, validate: bool = True) -> Module:
     """Make the contents of an earlier version the newest one, as an update with those contents would.
 
-    Raises  NotFound; Refused where they are the present ones, and what registry.change raises
+    Raises  NotFound; Refused where they are the present ones or were pruned, and what registry.change raises
     """
     module = lookup.module(context.store.snapshot(), reference, actor=context.actor)
     version = lookup.version(module, to)
     if version.sha256 == module.current.sha256:
         raise errors.Refused(f"The contents of version {version.number} are the present ones of '{module.name}'.")
-    contents = context.store.read_contents(module.id, version.number)
+    contents = _contents(context, module, version)
     return registry.change(context, module.id, registry.Change(), contents, validate=validate)
 
 
@@ -48,8 +48,13 @@ def _refuse_secret(context: Context, module: Module) -> None:
 
 
 def _lines(context: Context, module: Module, version: Version) -> list[str]:
-    contents = context.store.read_contents(module.id, version.number)
+    contents = _contents(context, module, version)
     try:
         return contents.decode("utf-8").splitlines()
     except UnicodeDecodeError:
         return [f"{version.size_bytes} bytes that are no text, sha256 {version.sha256}"]
+
+
+def _contents(context: Context, module: Module, version: Version) -> bytes:
+    module_rules.refuse_pruned(module, version)
+    return context.store.read_contents(module.id, version.number)

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from dbmod import clock, errors, holds, ledger, lookup, module_types, names, paces, planning, providers
+from dbmod import clock, errors, holds, ledger, lookup, module_rules, module_types, names, paces, planning, providers
 from dbmod.config import Settings
 from dbmod.context import Context
 from dbmod.paces import Pace
@@ -287,6 +287,8 @@ def write(
     """
     if not work:
         return Planned(run=None, skipped=tuple(skipped))
+    if verb != "remove":
+        _refuse_pruned(work)
     instances = list({item.instance.id: item.instance for item in work}.values())
     admin, limit = context.actor.admin, context.settings.tenant_batch_size_limit
     default = paces.DEFAULT_BATCH_SIZE if admin else min(paces.DEFAULT_BATCH_SIZE, limit)
@@ -330,6 +332,14 @@ def _restarts(work: Sequence[Work], context: Context) -> bool:
     """Tell whether a type of the work restarts the server."""
     used = {item.module.type for item in work if item.module}
     return any(one.declares.restarts for one in module_types.listing(context.settings, used).values())
+
+
+def _refuse_pruned(work: Sequence[Work]) -> None:
+    """Refuse to bring contents to a host that are no longer there: an earlier version, or one that a rollback needs."""
+    for item in work:
+        version = item.module.version(item.number) if item.module else None
+        if item.module and version:
+            module_rules.refuse_pruned(item.module, version)
 
 
 def _refuse_haste(context: Context, pace: Pace) -> None:

@@ -44,6 +44,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     author: str
     created_at: datetime
     source: Source | None = None  # None: given by hand
+    pruned_at: datetime | None = None  # since when its contents are gone
 
 
 class Module(Record, frozen=True, kw_only=True):

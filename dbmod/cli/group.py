@@ -18,6 +18,7 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
             "module-versions",
             "module-diff",
             "module-rollback",
+            "module-prune",
         ),
     ),
     ("Modules as code", "sync", ("module-sync",)),

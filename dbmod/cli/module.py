@@ -6,15 +6,17 @@ from typing import Any
 import click
 import msgspec
 
-from dbmod import clock, contents_files, errors, identity, lookup, module_rules, module_versions, registry
-from dbmod.cli import complete, options, output, shapes
+from dbmod import clock, contents_files, errors, identity, lookup, module_rules, module_versions, pruning, registry
+from dbmod.cli import ask, complete, options, output, shapes
 from dbmod.context import Context
+from dbmod.pruning import Verdict
 from dbmod.records import Module
 
 LISTED = ("ID", "Name", "Type", "Datastore", "Version", "Auto Apply", "Priority", "Order", "Admin")
 LISTED_FOR_ADMIN = ("Tenant", "Visible")
-VERSIONS = ("Number", "Md5", "Size", "Author", "Created", "Current", "Instances", "Source")
+VERSIONS = ("Number", "Md5", "Size", "Author", "Created", "Current", "Instances", "Source", "Pruned")
 VERSIONS_FURTHER = ("Sha256", "Revision")
+PRUNED = ("Number", "Md5", "Size", "Created", "Would", "Why")
 NO_VALIDATE = "Do not ask the type whether the contents are good."
 
 
@@ -151,6 +153,7 @@ def versions(context: Context, *, module: str, view: output.View) -> None:
             version is one.current,
             held[version.number],
             shapes.source(version.source),
+            clock.seconds(version.pruned_at) if version.pruned_at else None,
             version.sha256,
             (version.source.revision if version.source else "") or None,
         )
@@ -182,6 +185,55 @@ def diff(context: Context, *, module: str, before: str | None, after: str | None
 def rollback(context: Context, *, module: str, to: str, unchecked: bool, view: output.View) -> None:
     """Make the contents of an earlier version the module's newest one; module-reapply brings it to the instances."""
     _show(context, module_versions.rollback(context, module, to, validate=not unchecked), view)
+
+
+@options.command(
+    "module-prune",
+    example="dbmod module-prune mymod --keep 5 --older-than 90 --check\ndbmod module-prune mymod --keep 5 --yes",
+    about="Drop the contents of old versions of a module; what is said of them in module-versions stays.\n\n"
+    "Never dropped: the current version, what an instance holds, or may hold after an attempt that failed or was not "
+    "heard, and what a run that goes on or is paused brings or may put back. With both options both have to allow it.",
+)
+@click.argument("module", shell_complete=complete.modules)
+@click.option("--keep", type=click.IntRange(min=1), metavar="N", help="Keep the newest N versions.")
+@click.option(
+    "--older-than",
+    "older_than_days",
+    type=click.IntRange(0, 36_500),
+    metavar="DAYS",
+    help="Only versions made more than so many days ago.",
+)
+@click.option("--check", is_flag=True, help="Say what would be dropped, and what stays and why; drop nothing.")
+@options.confirmed
+@options.shown(*PRUNED)
+@options.changes
+def prune(
+    context: Context,
+    *,
+    module: str,
+    keep: int | None,
+    older_than_days: int | None,
+    check: bool,
+    yes: bool,
+    view: output.View,
+) -> None:
+    verdicts = pruning.plan(context, module, keep=keep, older_than_days=older_than_days)
+    if check:
+        output.table(view, PRUNED, [_verdict(one) for one in verdicts])
+        return
+    going = {one.version.number for one in verdicts if not one.stays}
+    if going:
+        ask.confirm(f"Dropping the contents of {len(going)} versions of module '{module}'", module, yes=yes)
+    dropped = pruning.prune(context, module, going, keep=keep, older_than_days=older_than_days)
+    size = sum(one.size_bytes for one in dropped)
+    output.note(f"{len(dropped)} of {len(verdicts)} versions pruned, {size} bytes")
+
+
+def _verdict(one: Verdict) -> tuple[Any, ...]:
+    """Give a row of PRUNED."""
+    version = one.version
+    would = "KEEP" if one.stays else "PRUNE"
+    return version.number, version.md5, version.size_bytes, clock.seconds(version.created_at), would, one.stays
 
 
 def _listed(one: Module) -> tuple[Any, ...]:

@@ -113,7 +113,7 @@ def understood(shard: shards.Shard) -> tuple[dict[str, Record], dict[str, str]]:
 def contents_problems(
     settings: Settings, modules: Iterable[Module], stored: Iterable[Stored], read: Callable[[str, int], bytes]
 ) -> tuple[int, list[Problem]]:
-    """Decrypt the contents of every version of the modules that are not deleted, and compare the digests.
+    """Decrypt the contents of every version of the modules that are not deleted or pruned, and compare the digests.
 
     Returns  how many were decrypted, and what is wrong
     """
@@ -126,7 +126,7 @@ def contents_problems(
     count = 0
     for module in (module for module in modules if module.deleted_at is None):
         for version in module.versions:
-            if (module.id, version.number) in unreadable:
+            if version.pruned_at or (module.id, version.number) in unreadable:
                 continue
             where = f"contents {version.number} of {module.id}"
             try:

@@ -117,6 +117,39 @@ def test_check_says_what_the_run_after_it_does(template: Site, make_site: Callab
     assert [(row["From"], row["To"], row["Would"]) for row in tried.json()] == [(2, None, "CHANGE")]
 
 
+def test_pruning_drops_what_no_host_may_hold_and_a_rollout_goes_on(
+    template: Site, make_site: Callable[..., Site]
+) -> None:
+    site = make_site(template)
+    for number in (3, 4, 5):
+        site.update_module("mymod", b"message=Module.V%d\n" % number)
+    site.well("module-apply", "db-1", "mymod", "--contents-version", "3")
+    checked = site.well("module-prune", "mymod", "--keep", "1", "--check", "-f", "json").json()
+    told = {one["Number"]: one["Would"] for one in checked}
+    assert told == {1: "KEEP", 2: "PRUNE", 3: "KEEP", 4: "PRUNE", 5: "KEEP"}
+    assert next(one["Why"] for one in checked if one["Number"] == 3) == "'db-1' holds it"
+    ended = site.dbmod("module-prune", "mymod", "--keep", "1")
+    assert (ended.code, "has to be confirmed" in ended.err) == (2, True), ended.said
+    ended = site.well("module-prune", "mymod", "--keep", "1", "--yes", "--reason", "ticket 9")
+    assert "2 of 5 versions pruned, 36 bytes" in ended.err
+    listed = site.well("module-versions", "mymod", "-f", "json").json()
+    assert [one["Number"] for one in listed if one["Pruned"]] == [2, 4]
+    assert [one["Md5"] for one in listed] == [one.md5 for one in site.module("mymod").versions]
+    for words in (
+        ("module-apply", "db-1", "mymod", "--contents-version", "2"),
+        ("module-rollback", "mymod", "--to", "4"),
+        ("module-diff", "mymod", "4", "5"),
+    ):
+        ended = site.dbmod(*words)
+        assert (ended.code, "of module 'mymod' were pruned, 20" in ended.err) == (2, True), ended.said
+    site.well("ledger-check")
+    assert "ticket 9" in site.well("history", "mymod").out
+    site.well("module-reapply", "mymod", "--delay", "0")
+    site.well("module-prune", "mymod", "--keep", "1", "--yes")
+    assert [one.number for one in site.context.store.stored_contents()] == [5]
+    site.settled = True
+
+
 @pytest.mark.parametrize("what", DEAD)
 def test_dead_hosts_are_unreachable_and_the_others_go_on(
     template: Site, make_site: Callable[..., Site], what: str

@@ -184,7 +184,12 @@ def _version_problems(settings: Settings, tables: Tables) -> Iterator[str]:
     for module in tables.find(Module, deleted_at=None):
         if [one.number for one in module.versions] != list(range(1, len(module.versions) + 1)):
             yield f"{module.name} has versions {[one.number for one in module.versions]}"
+        held = {one.held for one in tables.find(Row, module_id=module.id, removed_at=None)}
         for version in module.versions:
+            if version.pruned_at:
+                if version.number in held:
+                    yield f"{module.name}, version {version.number}: pruned, and a host holds it"
+                continue
             try:
                 contents = ledger.read_contents(module.id, version.number)
             except errors.DbmodError as error:
