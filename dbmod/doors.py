@@ -296,8 +296,8 @@ def module_report(variables: Mapping[str, Any], host: str, run_id: str) -> Any:
 
 
 def look_report(variables: Mapping[str, Any], host: str) -> dict[str, Any]:
-    """Give what the look before the first batch left in a host's variables, see roles/batch/tasks/look.yml."""
-    reached = variables.get("__batch_reached")
+    """Give what the look before the first batch left in a host's variables, see playbooks/tasks/first_look.yml."""
+    reached = variables.get("__first_look_reached")
     trouble = ""
     if isinstance(reached, Mapping) and reached.get("failed"):
         trouble = ssh_trouble.explain(plain(str(reached.get("msg", ""))), name=host) or evidence.NOTHING_RAN

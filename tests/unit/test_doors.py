@@ -174,8 +174,8 @@ def test_hosts_that_are_dead_before_the_first_batch_are_in_none_and_spend_the_bu
 ) -> None:
     run, plan = started(here, Pace(batch_size=1, canary=1, delay_seconds=0, max_unreachable=0))
     assert plan["look_hosts"] == plan["module_hosts"] == ["db-1", "db-2", "db-3"]
-    dead = {"dbmod_id": three[0].id, "__batch_reached": {"failed": True, "msg": "Connection refused"}}
-    alive = [{"dbmod_id": one.id, "__batch_reached": {"changed": False}} for one in three[1:]]
+    dead = {"dbmod_id": three[0].id, "__first_look_reached": {"failed": True, "msg": "Connection refused"}}
+    alive = [{"dbmod_id": one.id, "__first_look_reached": {"changed": False}} for one in three[1:]]
     known = dict(zip(plan["look_hosts"], (dead, *alive), strict=True))
     told = doors.look(here, run.id, {name: doors.look_report(one, name) for name, one in known.items()})
     assert (told["failed_hosts"], told["plan"]["module_hosts"]) == (["db-1"], ["db-2", "db-3"])
