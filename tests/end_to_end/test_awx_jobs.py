@@ -139,7 +139,7 @@ def test_hosts_of_an_inventory_of_awx_are_adopted_and_get_modules(ssh_hosts: Hos
 def test_a_team_has_types_of_its_own_in_its_own_project(site: Site) -> None:
     [host] = site.add_hosts(1)
     types = Path(site.environment["DBMOD_HOME"]).parent / "types"
-    example = paths.content() / "docs" / "examples" / "dbmod_motd.py"
+    example = paths.PACKAGE / "examples" / "dbmod_motd.py"
     shutil.copy(example, types)
     module = site.add_module("oncall", b"On call this week: Ada\n", kind="motd")
     project = project_of_a_team(site.directory / "team")

@@ -48,6 +48,7 @@ def test_the_dead_are_left_out_and_spend_their_own_budget_before_the_first_batch
     figures.figure("R19", f"three of six dead before the start: all known after {seconds:.1f} s")
 
 
+@pytest.mark.nightly
 def test_all_dead_ends_the_run_without_a_batch(machines: list[Host], site: Site) -> None:
     words = ("module-apply", "--limit", "db-00,db-02", "--module", "mymod", "--reach-first")
     ended = site.dbmod(*words)

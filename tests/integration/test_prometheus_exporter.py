@@ -185,6 +185,7 @@ def test_what_does_not_work_leaves_the_exporter_of_before(redis: Server) -> None
     redis.removed()
 
 
+@pytest.mark.nightly
 def test_an_account_of_the_users_own_takes_the_place_of_ours(redis: Server) -> None:
     contents = b"listen=127.0.0.1:9121\nuser=watcher\npassword_file=/etc/exporter.password\n"
     file = redis.machine.root / "etc/exporter.password"
@@ -205,6 +206,7 @@ def test_an_account_of_the_users_own_takes_the_place_of_ours(redis: Server) -> N
     assert "user watcher" in redis_cli(redis, "ACL", "LIST")
 
 
+@pytest.mark.nightly
 def test_two_servers_of_a_host_never_meet(redis: Server) -> None:
     """The second one has a password, and no file for its accounts."""
     _goes_through_its_case(redis)
