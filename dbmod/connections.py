@@ -14,9 +14,8 @@ SAID_BY_USERS = ("dbmod_port", "dbmod_restart_command")  # their inventories may
 ALIVE = "-o ServerAliveInterval=3 -o ServerAliveCountMax=3"
 # A module run has one round trip: a shared connection would only cost, and one of the user's was not checked by us.
 ONE_SHOT = "-o ControlMaster=no -o ControlPath=none"
-# The others stay behind them, for hosts that have none of these.
-KEY_EXCHANGE = "-o KexAlgorithms=^{}"
 SHARED = "-o ControlMaster=auto -o ControlPersist=20s"  # building a host has dozens
+KEY_EXCHANGE = " -o KexAlgorithms=^{}"  # ssh's own come after these, for hosts that have none of them
 # First on ssh's command line, and ssh takes the first: no configuration turns the check of the host key off.
 BY_THE_FLEET = (
     "-o HostKeyAlias={id} -o UserKnownHostsFile={file} -o GlobalKnownHostsFile=none -o StrictHostKeyChecking=yes "
@@ -53,18 +52,15 @@ def variables(
     adopting          the run that meets hosts for the first time, or takes their new keys
     Returns           instance id → variables
     """
+    common = f"-o UpdateHostKeys=no {SHARED if is_shared else ONE_SHOT} {ALIVE}"
+    if settings.ssh_key_exchange:
+        common += KEY_EXCHANGE.format(settings.ssh_key_exchange)
     return {
         instance.id: _of(
             instance,
             settings,
             known_hosts_file=known_hosts_file,
-            ssh_args=" ".join(
-                (
-                    _check(instance, adopting),
-                    f"-o UpdateHostKeys=no {SHARED if is_shared else ONE_SHOT} {ALIVE}",
-                    *([KEY_EXCHANGE.format(settings.ssh_key_exchange)] if settings.ssh_key_exchange else []),
-                )
-            ),
+            ssh_args=f"{_check(instance, adopting)} {common}",
         )
         for instance in instances
     }

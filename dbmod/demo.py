@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -220,6 +221,19 @@ class Story:
         return answer.stdout.strip()
 
 
+class Teller(Protocol):
+    """Whoever a story is told by."""
+
+    def chapter(self, title: str) -> None: ...
+
+    def command(self, words: str) -> None: ...
+
+    def carry_out(self, story: Story, command: str) -> int:
+        """Let a command print what it prints. Returns its exit code."""
+
+    def text(self, said: str) -> None: ...
+
+
 def main(*, provider: str = "local", keep: bool = False) -> int:
     """Tell the whole guide. Returns the exit code.
 
@@ -238,7 +252,7 @@ def main(*, provider: str = "local", keep: bool = False) -> int:
         f"stand for the versions it names.\nEverything is below {story.directory}."
     )
     try:
-        failed = _tell(story, STEPS)
+        failed = tell(story, STEPS, _Terminal())
     except KeyboardInterrupt:
         failed = "interrupted"
     except errors.DbmodError as error:
@@ -246,7 +260,7 @@ def main(*, provider: str = "local", keep: bool = False) -> int:
     if keep:
         _say(f"The servers run on. Use them with: export DBMOD_HOME={story.environment['DBMOD_HOME']}")
     else:
-        failed = failed or _tell(story, CLEAN_UP)
+        failed = failed or tell(story, CLEAN_UP, _Terminal())
         failed = _leave_nothing(story) or failed
     if failed:
         output.error([f"The guide stopped at: {failed}"])
@@ -275,18 +289,34 @@ def _leave_nothing(story: Story) -> str:
     return ""
 
 
-def _tell(story: Story, steps: Sequence[Step]) -> str:
-    """Carry steps out, one after the other. Returns the one that failed, "" when none did."""
+def tell(story: Story, steps: Sequence[Step], teller: Teller) -> str:
+    """Carry steps out, one after the other. Returns the one that did not end as it should, "" when all did."""
     for step in steps:
         if step.chapter:
-            _say(f"\n{step.chapter}\n{'=' * len(step.chapter)}", bold=True)
+            teller.chapter(step.chapter)
         command = story.command(step)
-        _say(f"\n$ {command}", bold=True)
-        if story.carry_out(command).returncode != 0:
+        teller.command(command)
+        if teller.carry_out(story, command) != step.ends_with:
             return command
         if step.notice:
-            _say(f"    {step.notice}", faint=True)
+            teller.text(step.notice)
     return ""
+
+
+class _Terminal:
+    """Tells on the terminal, where the commands print too."""
+
+    def chapter(self, title: str) -> None:
+        _say(f"\n{title}\n{'=' * len(title)}", bold=True)
+
+    def command(self, words: str) -> None:
+        _say(f"\n$ {words}", bold=True)
+
+    def carry_out(self, story: Story, command: str) -> int:
+        return story.carry_out(command).returncode
+
+    def text(self, said: str) -> None:
+        _say(f"    {said}", faint=True)
 
 
 def _say(text: str, *, bold: bool = False, faint: bool = False) -> None:

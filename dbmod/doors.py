@@ -292,7 +292,7 @@ def module_report(variables: Mapping[str, Any], host: str, run_id: str) -> Any:
     if not isinstance(found, Mapping) or "outcome" in found or not found.get("failed"):
         return found
     reason = ssh_trouble.explain(plain(str(found.get("msg", ""))), name=host)
-    return {"outcome": msgspec.to_builtins(evidence.not_asked(str(variables["dbmod_id"]), reason))}
+    return _not_asked(variables, reason)
 
 
 def look_report(variables: Mapping[str, Any], host: str) -> dict[str, Any]:
@@ -310,9 +310,13 @@ def _troubled(variables: Mapping[str, Any], found: Any) -> Any:
     if isinstance(found, Mapping) and isinstance(found.get("outcome"), Mapping):
         return {"outcome": {**plain(found["outcome"]), "trouble": said}}
     if trouble["is_dead"]:
-        return {"outcome": msgspec.to_builtins(evidence.not_asked(str(variables["dbmod_id"]), trouble["message"]))}
-    left_alone = evidence.not_asked(str(variables["dbmod_id"]), f"left alone: {said}")
-    return {"outcome": msgspec.to_builtins(msgspec.structs.replace(left_alone, was_left_alone=True))}
+        return _not_asked(variables, trouble["message"])
+    return _not_asked(variables, f"left alone: {said}", was_left_alone=True)
+
+
+def _not_asked(variables: Mapping[str, Any], reason: str, *, was_left_alone: bool = False) -> Any:
+    outcome = evidence.not_asked(str(variables["dbmod_id"]), reason, was_left_alone=was_left_alone)
+    return {"outcome": msgspec.to_builtins(outcome)}
 
 
 def instance_report(variables: Mapping[str, Any], *, reached: bool) -> dict[str, Any]:

@@ -26,10 +26,12 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     trouble: str = ""  # what went wrong around the host after its modules had come
 
 
-def not_asked(instance_id: str, reason: str, *, was_refused: bool = False) -> Outcome:
+def not_asked(instance_id: str, reason: str, *, was_refused: bool = False, was_left_alone: bool = False) -> Outcome:
     """Give the outcome of a host that was sent nothing."""
     silence = Answer(started=False, finished=False, results=())
-    return Outcome(instance=instance_id, answer=silence, reason=reason, was_refused=was_refused)
+    return Outcome(
+        instance=instance_id, answer=silence, reason=reason, was_refused=was_refused, was_left_alone=was_left_alone
+    )
 
 
 def judge(attempt: Attempt, run: Run, outcome: Outcome | None, *, at: datetime) -> Attempt:

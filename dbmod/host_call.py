@@ -84,9 +84,8 @@ def beforehand() -> Context | None:
     try:
         here = doors.context()
         tables = here.store.snapshot()
-        for kind in (Instance, Module):
-            tables.find(kind)
-        for provider in providers.names():
+        tables.find(Module)
+        for provider in {one.provider for one in tables.find(Instance)}.intersection(providers.names()):
             providers.describe(provider)
     except errors.DbmodError:
         return None

@@ -101,6 +101,12 @@ def planned(context: Context, asked: Asked, *, check: bool = False) -> Planned:
     )
 
 
+def resolved(asked: Asked, resolve: Resolve) -> Asked:
+    """Look up what the selection names; a reapply has none."""
+    selection = asked.selection if asked.command == "module-reapply" else resolve(asked.selection)
+    return msgspec.structs.replace(asked, selection=selection)
+
+
 def save(context: Context, path: Path, asked: Asked, resolve: Resolve) -> tuple[Plan, Planned]:
     """Write to a file what would be done; neither the ledger nor a host is touched.
 
@@ -108,7 +114,7 @@ def save(context: Context, path: Path, asked: Asked, resolve: Resolve) -> tuple[
     """
     output_file.refuse_bad_place(path, what=WHAT)
     rehearsal = msgspec.structs.replace(context, store=Rehearsal(context.store))
-    found = planned(rehearsal, _resolved(asked, resolve))
+    found = planned(rehearsal, resolved(asked, resolve))
     plan = _described(rehearsal, asked, found)
     data = msgspec.json.encode(plan)
     sealed = msgspec.json.encode(Sealed(plan=msgspec.Raw(data), sha256=hashlib.sha256(data).hexdigest()))
@@ -142,7 +148,7 @@ def take(context: Context, path: Path, plan: Plan, resolve: Resolve) -> Planned:
 
     Raises  Refused, naming what has moved; whatever planning raises
     """
-    asked = _resolved(plan.asked, resolve)
+    asked = resolved(plan.asked, resolve)
     with context.transaction(asked.command) as tables:
         here = msgspec.structs.replace(context, store=Joined(tables))
         found = planned(here, asked)
@@ -159,11 +165,6 @@ def take(context: Context, path: Path, plan: Plan, resolve: Resolve) -> Planned:
 
 def _again(command: Command, path: Path) -> str:
     return f"plan again, and look at it: dbmod {command} … --plan {path}"
-
-
-def _resolved(asked: Asked, resolve: Resolve) -> Asked:
-    selection = asked.selection if asked.command == "module-reapply" else resolve(asked.selection)
-    return msgspec.structs.replace(asked, selection=selection)
 
 
 def _described(here: Context, asked: Asked, found: Planned) -> Plan:

@@ -159,24 +159,27 @@ def attempts(run_id: str, work: Sequence[Work], spread: Sequence[Sequence[Instan
     by_instance: dict[str, list[Work]] = {}
     for item in work:
         by_instance.setdefault(item.instance.id, []).append(item)
-    planned = []
-    position = 0
-    for batch_number, batch in enumerate(spread, start=1):
-        for instance in batch:
-            for order, item in enumerate(by_instance[instance.id]):
-                planned.append(_attempt(run_id, item, batch=batch_number, position=position, order=order))
-            position += 1
-    return planned
+    return [
+        _attempt(run_id, item, batch=batch, position=position, order=order)
+        for instance_id, (batch, position) in _places(spread).items()
+        for order, item in enumerate(by_instance[instance_id])
+    ]
 
 
 def moved(planned: Iterable[Attempt], spread: Sequence[Sequence[Instance]]) -> list[Attempt]:
     """Give planned attempts their places in other batches."""
-    places = [(number, instance.id) for number, batch in enumerate(spread, start=1) for instance in batch]
-    found = {instance_id: (batch, position) for position, (batch, instance_id) in enumerate(places)}
+    places = _places(spread)
     return [
-        msgspec.structs.replace(one, batch=found[one.instance_id][0], position=found[one.instance_id][1])
+        msgspec.structs.replace(one, batch=batch, position=position)
         for one in planned
+        for batch, position in [places[one.instance_id]]
     ]
+
+
+def _places(spread: Sequence[Sequence[Instance]]) -> dict[str, tuple[int, int]]:
+    """Give each instance's batch, from 1, and its position in the run, from 0, in the order of the run."""
+    hosts = [(batch, instance.id) for batch, members in enumerate(spread, start=1) for instance in members]
+    return {instance_id: (batch, position) for position, (batch, instance_id) in enumerate(hosts)}
 
 
 def _attempt(run_id: str, item: Work, *, batch: int, position: int, order: int) -> Attempt:

@@ -47,7 +47,7 @@ def plan_of(tables: Tables, run: Run) -> dict[str, Any]:
         "run": run.id,
         "verb": run.verb,
         "hosts": claimed or touched,
-        "look_hosts": touched if looks_first(run) and not is_back else [],
+        "look_hosts": touched if _looks_first(run) and not is_back else [],
         "module_hosts": touched if not (is_watched or is_back) else [],
         "watched_hosts": touched if is_watched and not is_back else [],
         "way_back_hosts": touched if rollouts.rolls_back(run) else [],
@@ -63,7 +63,7 @@ def plan_of(tables: Tables, run: Run) -> dict[str, Any]:
     }
 
 
-def looks_first(run: Run) -> bool:
+def _looks_first(run: Run) -> bool:
     """Tell whether the hosts of a run are all looked at before its first batch."""
     return bool(run.options.get("pace", {}).get("reach_first")) and sum(run.batch_sizes) > 1 and run.batch == 0
 

@@ -23,7 +23,7 @@ from dbmod.failpoints import failpoint
 from dbmod.records import Attempt, Run
 from dbmod.store import durable
 
-DOORS = ("dbmod_plan", "dbmod_look", "dbmod_gate", "dbmod_apply", "dbmod_record")  # told in their own way
+DOORS = ("dbmod_plan", "dbmod_gate", "dbmod_apply", "dbmod_record")  # told in their own way
 QUIET = (
     *DOORS,
     *("dbmod_host", "debug", "include_role", "include_tasks", "set_fact", "meta", "validate_argument_spec"),
@@ -172,7 +172,7 @@ class _Display:
         elif action == "dbmod_way_back" and kind == "runner_on_ok" and result["plan"]["run"]:
             self.batches = len(result["plan"]["batch_sizes"])
             self.progress.note(f"too much failed: run {result['plan']['run']} puts back what was changed")
-        elif action in ("dbmod_look", "dbmod_record") and kind == "runner_on_ok":
+        elif action == "dbmod_record" and kind == "runner_on_ok":
             self.batches = len(result.get("plan", {}).get("batch_sizes", ())) or self.batches
             for line in result.get("lines", []):
                 self.progress.host(

@@ -49,6 +49,8 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
 class Host:
     """A scratch host below *directory*: /var/lib/dbmod is its home, everything else a root for types of host scope."""
 
+    answer_limit_bytes = transport.ANSWER_LIMIT_BYTES + (128 << 20)  # with contents of 64 MiB
+
     def __init__(self, directory: Path, *type_directories: Path) -> None:
         self.home = directory / "home"
         self.root = directory / "root"
@@ -68,6 +70,10 @@ class Host:
     def path(self, name: str) -> Path:
         """Say where a case's file is: absolute in the scratch root, relative in the instance's directory."""
         return self.root / name.lstrip("/") if name.startswith("/") else self.directory / name
+
+    def words(self) -> list[str]:
+        """Give the command that takes a frame on its standard input."""
+        return ["/bin/sh", "-c", transport.command(self.python)]
 
     def environment(self) -> dict[str, str]:
         return {
@@ -91,15 +97,14 @@ class Host:
     ) -> Sent:
         """Do on the host what a connection does: the command in a shell, the frame on its standard input."""
         ended = subprocess.run(
-            ["/bin/sh", "-c", transport.command(self.python)],
+            self.words(),
             input=transport.frame(request, self.sources if sources is None else sources, contents),
             capture_output=True,
             env=self.environment(),
             timeout=timeout,
             check=False,
         )
-        limit = transport.ANSWER_LIMIT_BYTES + (128 << 20)
-        answer = transport.read_answer(ended.stdout, request.run, limit_bytes=limit)
+        answer = transport.read_answer(ended.stdout, request.run, limit_bytes=self.answer_limit_bytes)
         return Sent(answer=answer, output=ended.stdout, errors=ended.stderr)
 
     def apply(self, module_type: str, contents: bytes, **more: object) -> Sent:

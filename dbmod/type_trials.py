@@ -22,8 +22,8 @@ Case = Mapping[str, Any]
 Snapshot = dict[str, tuple[object, ...]]
 Complaints = Iterator[str]
 
-EXPECTED = ("message", "would", "changed", "removed", "after", "after_removed", "refused")
-KEYS = frozenset(["contents", "files", "canary", "server", *EXPECTED])
+KEYS = {"contents", "files", "server", "canary", "refused", "message", "would"}
+KEYS |= {"changed", "after", "removed", "after_removed"}
 OPTIONS = frozenset(["contents", "contents_base64", "state", "name", "instance", "module_id", "home"])
 OLDEST = (3, 6)  # Python on hosts
 IMPORTED = "ansible.module_utils"  # from where types import the kit

@@ -85,8 +85,7 @@ def plan(
         carry.skipped(found)
         _show(saved, paper.plan, view)
         return None
-    if command != "module-reapply":
-        wanted = msgspec.structs.replace(wanted, selection=resolve(wanted.selection))
+    wanted = plan_files.resolved(wanted, resolve)
     return Found(asked=wanted, planned=plan_files.planned(context, wanted, check=check))
 
 

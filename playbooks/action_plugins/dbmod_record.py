@@ -12,8 +12,8 @@ from dbmod import doors
 
 
 class ActionModule(ActionBase):
-    """Arguments: run (an id), subject (modules, instances, adopted, facts), status (ACTIVE, DELETED; of instances),
-    facts (of this host's instance, known now and not only at the end).
+    """Arguments: run (an id), subject (modules, instances, adopted, facts, reached), status (ACTIVE, DELETED; of
+    instances), facts (of this host's instance, known now and not only at the end).
     """
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
@@ -29,6 +29,8 @@ class ActionModule(ActionBase):
             if arguments.get("subject", "modules") == "modules":
                 outcomes = {host: doors.module_report(known, host, run_id) for host, known in hosts.items()}
                 return doors.record_modules(here, run_id, outcomes)
+            if arguments["subject"] == "reached":
+                return doors.look(here, run_id, {host: doors.look_report(known, host) for host, known in hosts.items()})
             if arguments["subject"] == "adopted":
                 found = {host: known.get("__instance_adopt_survey") for host, known in hosts.items()}
                 return doors.record_adopted(here, run_id, found)

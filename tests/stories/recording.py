@@ -3,8 +3,9 @@
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from dbmod.demo import Story
 
 WIDTH = 160
 LINES_LIMIT = 14  # of one command in the file; the terminal shows all
@@ -31,13 +32,13 @@ class Recording:
         print(f"\n{BOLD}$ {words}{PLAIN}", flush=True)
         self.parts.append(f"\n```console\n$ {words}\n")
 
-    def output(self, words: Sequence[str], directory: Path, environment: Mapping[str, str]) -> int:
+    def carry_out(self, story: Story, command: str) -> int:
         """Run a command without a terminal, and show what it prints. Returns its exit code."""
         lines = []
         with subprocess.Popen(
-            words,
-            cwd=directory,
-            env=environment,
+            story.shell(command),
+            cwd=story.directory,
+            env=story.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -23,6 +23,7 @@ import yaml
 
 from dbmod import paths
 from dbmod.demo import FLAVOR, Step, Story
+from dbmod.demo import tell as tell_steps
 from tests import ports, writers
 from tests.beds.bed import Bed
 from tests.beds.hosts import Host, Hosts
@@ -226,16 +227,8 @@ def _story(place: Path) -> Story:
 
 
 def _follow(story: Story, steps: Sequence[Step], told: recording.Recording) -> None:
-    for step in steps:
-        if step.chapter:
-            told.chapter(step.chapter)
-        command = story.command(step)
-        told.command(command)
-        code = told.output(story.shell(command), story.directory, story.environment)
-        if code != step.ends_with:
-            raise Stopped(f"{command} ended with {code}, where the story has {step.ends_with}")
-        if step.notice:
-            told.text(step.notice)
+    if failed := tell_steps(story, steps, told):
+        raise Stopped(failed)
 
 
 def _with_a_dead_host(story: Story, hosts: Sequence[Host], told: recording.Recording) -> None:
