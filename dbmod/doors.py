@@ -117,14 +117,15 @@ def gate(here: Context, run_id: str, hosts: Sequence[str], instance_ids: Sequenc
 
 
 def look(here: Context, run_id: str, found: Mapping[str, Mapping[str, Any]]) -> Answer:
-    """Record the hosts that are dead before the first batch, and plan the batches without them.
+    """Record the hosts that are dead before the first batch, and plan the batches without them, replicas first.
 
-    found    inventory host → {"id", "trouble": why it cannot be reached, or ""}, see `look_report`
+    found    inventory host → {"id", "trouble": why it cannot be reached, or "", "is_replica"}, see `look_report`
     Returns  {"plan": of what is left, and what `record_modules` gives}
     """
     dead = {one["id"]: one["trouble"] for one in found.values() if one["trouble"]}
+    replicas = {one["id"] for one in found.values() if one["is_replica"]}
     with here.store.transaction(holder=run_id) as tables:
-        closed = first_look.take(tables, ledger.open_run(tables, run_id), dead=dead)
+        closed = first_look.take(tables, ledger.open_run(tables, run_id), dead=dead, replicas=replicas)
         _close_when_done(tables, run_id)
     tables = here.store.snapshot()
     run = tables.get(Run, run_id) or ledger.open_run(tables, run_id)
@@ -301,7 +302,8 @@ def look_report(variables: Mapping[str, Any], host: str) -> dict[str, Any]:
     trouble = ""
     if isinstance(reached, Mapping) and reached.get("failed"):
         trouble = ssh_trouble.explain(plain(str(reached.get("msg", ""))), name=host) or evidence.NOTHING_RAN
-    return {"id": str(variables["dbmod_id"]), "trouble": transport.text(trouble)}
+    is_replica = variables.get(f"datastore_{variables['dbmod_datastore']}_is_replica") is True
+    return {"id": str(variables["dbmod_id"]), "trouble": transport.text(trouble), "is_replica": is_replica}
 
 
 def _troubled(variables: Mapping[str, Any], found: Any) -> Any:

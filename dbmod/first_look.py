@@ -1,6 +1,6 @@
-"""The look at a run's hosts before its first batch: the dead are recorded and left out of the batches."""
+"""The look at a run's hosts before its first batch: the dead are left out of the batches, replicas go before others."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 
@@ -11,13 +11,14 @@ from dbmod.store.interface import Tables
 REPLACE = msgspec.structs.replace
 
 
-def take(tables: Tables, run: Run, *, dead: Mapping[str, str]) -> list[Attempt]:
+def take(tables: Tables, run: Run, *, dead: Mapping[str, str], replicas: Collection[str]) -> list[Attempt]:
     """Close what cannot be done, and spread the other hosts over the batches anew: a dead one is no canary.
 
-    dead     instance id → why its host cannot be reached
-    Returns  the closed attempts
+    dead      instance id → why its host cannot be reached
+    replicas  ids of those that copy from others
+    Returns   the closed attempts
     """
-    if not dead:
+    if not dead and not replicas:
         return []
     now = clock.now()
     planned = sorted(tables.find(Attempt, run_id=run.id, state="planned"), key=lambda one: one.position)
@@ -29,7 +30,7 @@ def take(tables: Tables, run: Run, *, dead: Mapping[str, str]) -> list[Attempt]:
     waiting = [one for one in planned if one.instance_id not in dead]
     known = {one.id: one for one in tables.find(Instance)}
     instances = [known[one] for one in dict.fromkeys(one.instance_id for one in waiting)]
-    spread = planning.batches(instances, sizes=run.batch_sizes)
+    spread = planning.replicas_first(instances, replicas, sizes=run.batch_sizes)
     batch_sizes = tuple(len(batch) for batch in spread)
     tables.put(REPLACE(run, batch_sizes=batch_sizes), *closed, *planning.moved(waiting, spread))
     return closed

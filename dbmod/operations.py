@@ -325,7 +325,9 @@ def _paced(pace: Pace, *, restarts: bool) -> dict[str, Any]:
     """
     gate = restarts if pace.gate is None else pace.gate
     reach_first = pace.max_unreachable is not None if pace.reach_first is None else pace.reach_first
-    return {"pace": msgspec.to_builtins(msgspec.structs.replace(pace, gate=gate, reach_first=reach_first))}
+    replicas_first = restarts if pace.replicas_first is None else pace.replicas_first
+    chosen = msgspec.structs.replace(pace, gate=gate, reach_first=reach_first, replicas_first=replicas_first)
+    return {"pace": msgspec.to_builtins(chosen)}
 
 
 def _restarts(work: Sequence[Work], context: Context) -> bool:

@@ -28,6 +28,7 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     max_errors       amount of hosts that may fail before no new batch starts; None: no limit
     max_unreachable  amount of hosts that may turn out dead; None: no limit
     reach_first      whether all hosts are tried before the first batch; None: with max_unreachable
+    replicas_first   whether servers are asked, and replicas go before all others; None: where a type restarts them
     not_after        HH:MM of this machine's time, at which no batch starts any more; "": any time
     gate             whether each server has to be well before and after; None: where a type restarts it
     max_lag_seconds  how far a replica may be behind to be well
@@ -41,6 +42,7 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     max_errors: str | int | None = 0
     max_unreachable: str | int | None = None
     reach_first: bool | None = None
+    replicas_first: bool | None = None
     not_after: str = ""
     on_failure: OnFailure = "stop"
     gate: bool | None = None

@@ -150,6 +150,18 @@ def batches(instances: Iterable[Instance], *, sizes: Sequence[int], apart: bool 
     return result
 
 
+def replicas_first(
+    instances: Sequence[Instance], replicas: Collection[str], *, sizes: Sequence[int]
+) -> list[list[Instance]]:
+    """Spread instances over batches, those that copy from others in earlier ones than all the rest.
+
+    replicas  their ids; who copies from whom does not matter, and one that is not known to copy goes last
+    """
+    copying = batches([one for one in instances if one.id in replicas], sizes=sizes)
+    others = [one for one in instances if one.id not in replicas]
+    return copying + batches(others, sizes=sizes[len(copying) :] or sizes[-1:])
+
+
 def attempts(run_id: str, work: Sequence[Work], spread: Sequence[Sequence[Instance]]) -> list[Attempt]:
     """Write the plan of a run.
 

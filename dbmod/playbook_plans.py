@@ -221,6 +221,7 @@ def _pace(given: Given, play: Play) -> Pace:
         max_errors=given["max_errors"],
         max_unreachable=given.get("max_unreachable"),
         reach_first=given.get("reach_first"),
+        replicas_first=given.get("replicas_first"),
         not_after=given.get("not_after", ""),
         on_failure=given["on_failure"],
         gate=given.get("gate"),

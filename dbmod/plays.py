@@ -54,6 +54,7 @@ def plan_of(tables: Tables, run: Run) -> dict[str, Any]:
         "put_back_hosts": touched if is_back else [],
         "batch_sizes": [sizes[batch] for batch in sorted(sizes)] or [1],
         **around,
+        "replicas_first": bool(pace.get("replicas_first")),
         "max_lag_seconds": pace.get("max_lag_seconds", paces.DEFAULT_MAX_LAG_SECONDS),
         "delay": run.delay_seconds,
         "cluster": run.cluster_id or "",
@@ -65,7 +66,9 @@ def plan_of(tables: Tables, run: Run) -> dict[str, Any]:
 
 def _looks_first(run: Run) -> bool:
     """Tell whether the hosts of a run are all looked at before its first batch."""
-    return bool(run.options.get("pace", {}).get("reach_first")) and sum(run.batch_sizes) > 1 and run.batch == 0
+    pace = run.options.get("pace", {})
+    is_wanted = bool(pace.get("reach_first") or pace.get("replicas_first"))
+    return is_wanted and sum(run.batch_sizes) > 1 and run.batch == 0
 
 
 def _unique(values: Iterable[str]) -> list[str]:

@@ -52,6 +52,12 @@ OPTIONS = (
         help="Whether all hosts are tried before the first batch, and dead ones left out.  "
         "[default: only with --max_unreachable]",
     ),
+    click.option(
+        "--replicas-first/--no-replicas-first",
+        default=None,
+        help="Whether the servers are asked what they are, and replicas served before all others.  "
+        "[default: only where a type restarts them]",
+    ),
     click.option("--not-after", default="", metavar="HH:MM", help="When no batch starts any more: the run pauses."),
     click.option(
         "--on-failure",

@@ -9,7 +9,7 @@ import pytest
 
 from dbmod import datastores, errors, paths, yaml_file
 
-TASKS = ("server", "install", "configure", "health", "replication", "accounts", "remove")
+TASKS = ("server", "install", "configure", "health", "replication", "role", "accounts", "remove")
 CLUSTER_TASKS = ("cluster_create", "cluster_grow", "cluster_shrink")
 HOSTILE = "p'w\"\\`;--\t{{ 7*7 }} ünï"
 

@@ -1,10 +1,10 @@
-"""Hosts that are dead before a rollout begins: listed, left out of every batch, counted before the first one starts."""
+"""Before the first batch: the dead are listed, left out and counted; replicas, adopted ones too, come before others."""
 
 import pytest
 
 from tests import figures
 from tests.beds.hosts import Host, Hosts
-from tests.end_to_end.sites import Site
+from tests.end_to_end.sites import HOST_HOME, Site
 
 pytestmark = pytest.mark.root
 LIMIT_SECONDS = 20  # until all the dead are known: one connect time-out of 10 s, not one for each of them
@@ -65,3 +65,31 @@ def test_all_dead_ends_the_run_without_a_batch(machines: list[Host], site: Site)
     assert site.playbook("module_apply", *words).code == 2
     dead = [name for name, state in site.states(site.last_run()).items() if state == "unreachable"]
     assert (dead, site.last_run().state) == (["db-03"], "failed")
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(900)  # the look at the replica that does not copy takes its minute
+def test_adopted_servers_are_asked_what_they_are_and_how_they_copy(ssh_hosts: Hosts, site: Site) -> None:
+    """Redis without a password and MariaDB by its socket; the MariaDB is a replica that never started to copy."""
+    primary, replica = ssh_hosts.take(2)
+    for host in (primary, replica):
+        host.run("systemctl", "start", "redis-server")
+    replica.run("systemctl", "start", "mariadb")
+    primary.run("redis-cli", "CONFIG", "SET", "bind", "0.0.0.0")  # a network of the test's own
+    primary.run("redis-cli", "CONFIG", "SET", "protected-mode", "no")
+    replica.run("redis-cli", "REPLICAOF", primary.address, "6379")
+    replica.run("mariadb", "-e", "CHANGE MASTER TO MASTER_HOST='127.0.0.1'")
+    for name, host, datastore in (("a", primary, "redis"), ("b", replica, "redis"), ("c", replica, "mysql")):
+        login = ("--user", host.user, "--private-key", str(host.key_file), "--accept-host-key")
+        site.well("adopt", name, "--host", host.address, "--datastore", datastore, *login)
+        site.homes[site.instance(name).id] = host.root / HOST_HOME
+    site.add_module("mymod", b"message=Module.V1\n")
+    looked = ("--replicas-first", "--gate", "--on-failure", "continue", "--delay", "0")
+    ended = site.dbmod("module-apply", "--all", "--module", "mymod", *looked)
+    run = site.last_run()
+    assert site.states(run) == {"b": "ok", "c": "skipped", "a": "ok"}, ended.said
+    assert [(one.batch, one.message) for one in site.attempts(run)] == [
+        (1, "Module.V1"),
+        (1, "left alone: See that its replication is well: IO thread running: No, SQL thread running: No"),
+        (2, "Module.V1"),
+    ]

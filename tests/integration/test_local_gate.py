@@ -1,4 +1,4 @@
-"""The gate on real replicas: one that copies and is in time gets its module, one that is not is left alone."""
+"""The gate on real replicas, which come before their primaries: one that copies in time is served, else left alone."""
 
 import os
 import shutil
@@ -33,8 +33,8 @@ class Pair:
         assert self.fleet.carry_out(fleet.plan_restart(self.fleet.context, one.name)).state == "done"
 
     def apply(self) -> tuple[Run, dict[str, Attempt]]:
-        """Apply the module to both, however one of them fares; give the run and its attempts by instance."""
-        pace = Pace(gate=True, max_lag_seconds=MAX_LAG_SECONDS, delay_seconds=0)
+        """Apply the module to both; give the run and its attempts by instance."""
+        pace = Pace(gate=True, max_lag_seconds=MAX_LAG_SECONDS, replicas_first=True, delay_seconds=0)
         run = self.fleet.planned(operations.plan_apply(self.fleet.context, Selection(all=True), ["mymod"], pace=pace))
         names = {one.id: one.name for one in (self.primary, self.replica)}
         found = self.fleet.context.store.snapshot().find(Attempt, run_id=run.id)
@@ -43,10 +43,12 @@ class Pair:
     def see_both_served(self) -> None:
         run, attempts = self.apply()
         assert (run.state, {one.state for one in attempts.values()}) == ("done", {"ok"}), attempts
+        assert (attempts["replica"].batch, attempts["primary"].batch, run.batch_sizes) == (1, 2, (1, 1))
 
     def see_replica_left_alone(self, reason: str) -> None:
         run, attempts = self.apply()
-        assert (attempts["primary"].state, run.state) == ("ok", "failed"), attempts
+        assert (attempts["primary"].state, run.state) == ("cancelled", "failed"), attempts
+        assert run.message == "failed hosts: 1, and --max_errors allows 0"
         left = attempts["replica"]
         assert (left.state, left.status, left.has_failed, left.evidence) == ("skipped", "SKIPPED", True, None)
         assert left.message == f"left alone: See that its replication is well: {reason}"

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from dbmod import building, datastores, errors, fleet
-from dbmod.records import Instance, Run
+from dbmod import building, datastores, errors, fleet, local_servers, operations, registry
+from dbmod.paces import Pace
+from dbmod.records import Attempt, Instance, Run
+from dbmod.selection import Selection
 from tests import local_fleet
+from tests.faults.failpoints import until
 from tests.local_fleet import LocalFleet
 
 KEYS = 400
@@ -49,6 +52,23 @@ def test_cluster_is_created_grown_and_shrunk_without_losing_a_key(shared: LocalF
 
     with pytest.raises(errors.Refused, match="at least 3 members"):
         fleet.plan_cluster_shrink(shared.context, "clust", ["clust-member-2"])
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(900)  # the look that ends badly takes its minute
+def test_member_of_a_cluster_that_is_not_whole_is_left_alone(empty: LocalFleet) -> None:
+    assert empty.carry_out(_create(empty, 3)).state == "done"
+    first, _, last = _members(empty)
+    registry.create(empty.context, registry.Request(name="mymod", type="ping"), b"message=hello\n")
+    planned = Selection(instance=first.name), ["mymod"]
+    run = empty.planned(operations.plan_apply(empty.context, *planned, pace=Pace(gate=True)))
+    assert run.state == "done"
+    assert local_servers.stop(local_fleet.place(last), local_fleet.STOPPER)
+    until(lambda: empty.client(first, "CLUSTER INFO"), lambda said: "cluster_state:fail" in said, "the loss to be seen")
+    run = empty.planned(operations.plan_apply(empty.context, *planned, pace=Pace(gate=True)))
+    [left] = empty.context.store.snapshot().find(Attempt, run_id=run.id)
+    assert left.state == "skipped", left
+    assert left.message == "left alone: See that its replication is well: it sees no whole cluster"
 
 
 def test_members_share_a_password_that_only_they_and_the_ledger_hold(shared: LocalFleet) -> None:

@@ -174,9 +174,11 @@ def test_hosts_that_are_dead_before_the_first_batch_are_in_none_and_spend_the_bu
 ) -> None:
     run, plan = started(here, Pace(batch_size=1, canary=1, delay_seconds=0, max_unreachable=0))
     assert plan["look_hosts"] == plan["module_hosts"] == ["db-1", "db-2", "db-3"]
-    dead = {"dbmod_id": three[0].id, "__first_look_reached": {"failed": True, "msg": "Connection refused"}}
-    alive = [{"dbmod_id": one.id, "__first_look_reached": {"changed": False}} for one in three[1:]]
-    known = dict(zip(plan["look_hosts"], (dead, *alive), strict=True))
+    reached = ({"failed": True, "msg": "Connection refused"}, {"changed": False}, {"changed": False})
+    known = {
+        one.name: {"dbmod_id": one.id, "dbmod_datastore": one.datastore, "__first_look_reached": told}
+        for one, told in zip(three, reached, strict=True)
+    }
     told = doors.look(here, run.id, {name: doors.look_report(one, name) for name, one in known.items()})
     assert (told["failed_hosts"], told["plan"]["module_hosts"]) == (["db-1"], ["db-2", "db-3"])
     assert (told["plan"]["batch_sizes"], of(here, run).batch_sizes) == ([1, 1], (1, 1))
@@ -191,9 +193,27 @@ def test_hosts_that_are_dead_before_the_first_batch_are_in_none_and_spend_the_bu
 
 def test_a_run_whose_hosts_are_all_dead_ends_before_its_first_batch(here: Context, three: list[Instance]) -> None:
     run, _ = started(here, Pace(reach_first=True))
-    told = doors.look(here, run.id, {one.name: {"id": one.id, "trouble": "no"} for one in three})
+    told = doors.look(here, run.id, {one.name: {"id": one.id, "trouble": "no", "is_replica": False} for one in three})
     assert (told["plan"]["module_hosts"], of(here, run).state) == ([], "failed")
     assert [one.state for one in attempts(here, run)] == ["unreachable"] * 3
+
+
+def test_replicas_are_served_before_all_others_and_a_resumed_run_keeps_that(
+    here: Context, three: list[Instance]
+) -> None:
+    run, plan = started(here, Pace(delay_seconds=0, replicas_first=True))
+    assert (plan["batch_sizes"], plan["replicas_first"]) == ([3], True)
+    known = {one.name: {"dbmod_id": one.id, "dbmod_datastore": one.datastore} for one in three}
+    known["db-3"][f"datastore_{three[2].datastore}_is_replica"] = True
+    plan = doors.look(here, run.id, {name: doors.look_report(one, name) for name, one in known.items()})["plan"]
+    assert (plan["module_hosts"], plan["batch_sizes"]) == (["db-3", "db-1", "db-2"], [1, 2])
+    assert gate(here, run, three[2])["batch"] == 1
+    doors.record_modules(here, run.id, {})
+    with here.store.transaction(holder="a test") as tables:
+        ledger.close(tables, run.id)
+    resumed = rollouts.plan_resume(here, run.id).run
+    assert resumed
+    assert plays.plan_of(here.store.snapshot(), resumed)["module_hosts"] == ["db-3", "db-1", "db-2"]
 
 
 @pytest.mark.parametrize(
@@ -203,6 +223,7 @@ def test_a_run_whose_hosts_are_all_dead_ends_before_its_first_batch(here: Contex
         (Pace(max_unreachable="50%"), True),
         (Pace(max_unreachable=1, reach_first=False), False),
         (Pace(reach_first=True), True),
+        (Pace(replicas_first=True), True),
     ],
 )
 def test_hosts_are_looked_at_first_where_that_was_asked_for_or_the_dead_are_counted(

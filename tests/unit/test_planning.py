@@ -155,6 +155,20 @@ def test_batches_hold_everything_once_within_the_rules(clusters: list[str | None
         assert batch == sorted(batch, key=instances.index)
 
 
+@given(st.lists(st.tuples(st.sampled_from([None, "a", "b"]), st.booleans()), max_size=40), st.integers(1, 5))
+def test_replicas_are_in_earlier_batches_than_all_others(hosts: list[tuple[str | None, bool]], size: int) -> None:
+    instances = [builders.instance(f"db-{number}", cluster_id=one[0]) for number, one in enumerate(hosts)]
+    replicas = {one.id for one, (_, copies) in zip(instances, hosts, strict=True) if copies}
+    spread = planning.replicas_first(instances, replicas, sizes=(1, size))
+    kinds = [{one.id in replicas for one in batch} for batch in spread]
+    assert kinds == sorted(kinds, key=lambda kind: kind != {True})
+    assert all(len(kind) == 1 for kind in kinds)
+    assert sorted(one.id for batch in spread for one in batch) == sorted(one.id for one in instances)
+    for number, batch in enumerate(spread):
+        clusters = [one.cluster_id for one in batch if one.cluster_id]
+        assert (len(batch) <= (size if number else 1), len(clusters)) == (True, len(set(clusters)))
+
+
 def test_the_plan_says_for_each_host_its_batch_place_and_modules_in_order() -> None:
     first, second = builders.instance("first"), builders.instance("second")
     one, two = builders.module(versions=2, name="one"), builders.module(name="two")
