@@ -45,7 +45,7 @@ def record(tables: Tables, run: Run, told: Mapping[str, Told]) -> list[Attempt]:
                 tables.put(REPLACE(instance, status="DELETED", fault=one.message, updated_at=now, deleted_at=now))
             status = "ERROR" if one.state == "error" else ""
             done = REPLACE(claim, state=one.state, status=status, message=one.message, ended_at=now)
-        tables.put(done)
+        ledger.put_closed(tables, done)
         closed.append(done)
     close_empty_clusters(tables)
     return closed

@@ -154,7 +154,7 @@ def record(
         state, verdict = ("error", "ERROR") if fault else ("ok", "OK")
         if instance.id in unreached:
             state, verdict = "unreachable", ""
-        tables.put(REPLACE(claim, state=state, status=verdict, message=fault, ended_at=now))
+        ledger.put_closed(tables, REPLACE(claim, state=state, status=verdict, message=fault, ended_at=now))
     tables.put(*changed)
     ledger.close_rows(tables, [one.id for one in changed if one.deleted_at])
     _abandon_modules_of(tables, run, [one.id for one in changed if one.status == "ERROR"])
@@ -261,7 +261,7 @@ def _abandon_modules_of(tables: Tables, run: Run, instance_ids: Sequence[str]) -
     for instance_id in instance_ids:
         for attempt in tables.find(Attempt, run_id=run.id, instance_id=instance_id, state="planned"):
             message = "its instance was not built"
-            tables.put(REPLACE(attempt, state="cancelled", message=message, ended_at=clock.now()))
+            ledger.put_closed(tables, REPLACE(attempt, state="cancelled", message=message, ended_at=clock.now()))
 
 
 def refuse_bad_name(name: str) -> None:

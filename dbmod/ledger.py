@@ -100,7 +100,8 @@ def note(
 ) -> None:
     """Keep in the history a change that touches no host: registering, changing, deleting a module, renaming.
 
-    options  what was done: of a sync {"modules": module id → what}, for one commit has one run
+    options  what was done: of a sync {"modules": module id → what}, for one commit has one run; where contents were
+             changed {"versions": module id → [number before or None, number after]}; of a pruning {"pruned": [number]}
     subject  see Run
     """
     now = clock.now()
@@ -126,10 +127,11 @@ def note(
             created_at=now,
             renewed_at=now,
             ended_at=now,
+            closed_in=tables.serial + 1,
         )
     )
-    for position, one in enumerate(instance_ids):
-        done = Attempt(
+    done = [
+        Attempt(
             run_id=run_id,
             instance_id=one,
             module_id="",
@@ -142,7 +144,14 @@ def note(
             sha256="",
             ended_at=now,
         )
-        tables.put(done)
+        for position, one in enumerate(instance_ids)
+    ]
+    put_closed(tables, *done)
+
+
+def put_closed(tables: Tables, *attempts: Attempt) -> None:
+    """Write attempts that are over, with the number of the commit that says so."""
+    tables.put(*(REPLACE(one, closed_in=tables.serial + 1) for one in attempts))
 
 
 def open_run(tables: Tables, run_id: str) -> Run:
@@ -200,7 +209,8 @@ def record(tables: Tables, run_id: str, *, batch: int, outcomes: Sequence[Outcom
             rows.append(after)
         closed.append(done)
     answers.catch_up(tables, rows)
-    tables.put(*rows, *closed, REPLACE(run, renewed_at=now))
+    tables.put(*rows, REPLACE(run, renewed_at=now))
+    put_closed(tables, *closed)
     return closed
 
 
@@ -220,7 +230,9 @@ def _ended(tables: Tables, run: Run, *, message: str) -> Run:
     state: RunState = "done"
     if left or any(attempt.is_bad for attempt in attempts):
         state = "cancelled" if left and run.stop_requested_by else "failed"
-    ended = REPLACE(run, state=state, ended_at=now, renewed_at=now, message=message or told)
+    ended = REPLACE(
+        run, state=state, ended_at=now, closed_in=tables.serial + 1, renewed_at=now, message=message or told
+    )
     tables.put(ended)
     return ended
 
@@ -252,7 +264,8 @@ def lose(tables: Tables, run: Run) -> Run:
     """End a run whose process is gone: what had started is unknown, the rest was not done, builds are in ERROR."""
     now = clock.now()
     _abandon_rest(tables, run, at=now)
-    lost = REPLACE(run, state="lost", ended_at=now, message="its process ended before it did")
+    why = "its process ended before it did"
+    lost = REPLACE(run, state="lost", ended_at=now, closed_in=tables.serial + 1, message=why)
     tables.put(lost)
     return lost
 
@@ -314,7 +327,7 @@ def refuse_conflicts(tables: Tables, verb: str, work: Sequence[planning.Work], *
 def _abandon_rest(tables: Tables, run: Run, *, at: datetime, why: str = "") -> list[Attempt]:
     """Close what is still planned, free what the run claimed. Returns what was still planned."""
     left = tables.find(Attempt, run_id=run.id, state="planned")
-    tables.put(*(_abandoned(attempt, run, at=at) for attempt in left))
+    put_closed(tables, *(_abandoned(attempt, run, at=at) for attempt in left))
     for attempt in left:
         if attempt.batch == 0:
             _give_up_instance(tables, run, attempt.instance_id, why=why)

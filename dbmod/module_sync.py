@@ -261,9 +261,16 @@ def _note(context: Context, tables: Tables, written: Sequence[Step]) -> None:
         "module-sync",
         actor=context.actor.name,
         reason=context.reason,
-        options={"modules": {one.after.id: one.action for one in written}},
+        options={
+            "modules": {one.after.id: one.action for one in written},
+            "versions": {one.after.id: _versions(one) for one in written},
+        },
         subject=subject,
     )
+
+
+def _versions(step: Step) -> list[int | None]:
+    return registry.versions_between(step.decision.before, None if step.action == "delete" else step.after)
 
 
 def _new_contents(decision: Decision) -> bytes | None:

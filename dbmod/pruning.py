@@ -57,7 +57,7 @@ def prune(
                 actor=context.actor.name,
                 reason=context.reason,
                 module_id=module.id,
-                options={"versions": sorted(going)},
+                options={"pruned": sorted(going)},
             )
     for one in versions:
         if one.pruned_at:

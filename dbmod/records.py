@@ -241,6 +241,7 @@ class Attempt(Record, frozen=True, kw_only=True):
     changed: bool = False
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    closed_in: int = 0  # serial of the commit since which it is no longer planned; 0 where an older dbmod closed it
     evidence: Evidence | None = None
 
     @property
@@ -298,6 +299,7 @@ class Run(Record, frozen=True, kw_only=True):
     created_at: datetime
     renewed_at: datetime
     ended_at: datetime | None = None
+    closed_in: int = 0  # serial of the commit that ended it, as of attempts
     stop_requested_by: str = ""  # who asked it to stop after the batch in flight; empty: nobody
     message: str = ""
 

@@ -59,6 +59,7 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ),
     ("Types of your own", "types", ("type-new", "type-test")),
     ("Runs and history", "run", ("run-list", "run-show", "run-wait", "run-cancel", "history", "reconcile")),
+    ("Changes for a SIEM", "audit_log", ("audit-log",)),
     ("Runs that wait", "rollout", ("run-pause", "run-resume")),
     ("The ledger", "ledger", ("ledger-check", "ledger-backup", "ledger-restore", "ledger-copy", "key-rotate")),
     ("dbmod itself", "own", ("config", "completion", "demo")),

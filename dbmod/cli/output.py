@@ -14,6 +14,7 @@ from dbmod.cli import layout
 Format = Literal["table", "json", "yaml", "csv", "value"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 STRUCTURED = ("json", "yaml")
+_unread: set[str] = set()  # streams whose readers have gone
 _secrets: list[str] = []  # what this process was told and a trace must not show
 
 
@@ -68,6 +69,11 @@ def properties(view: View, values: Mapping[str, Any], *, further: Mapping[str, A
 def line(text: str) -> None:
     """Print one line of data."""
     _lines([layout.visible(text)])
+
+
+def has_reader() -> bool:
+    """Tell whether what was printed so far found a reader, for what would print for ever."""
+    return "out" not in _unread
 
 
 def text(block: str) -> None:
@@ -177,6 +183,7 @@ def _write(where: Literal["out", "err"], text: str) -> None:
 
 def _silence(where: Literal["out", "err"]) -> None:
     """Let nothing more be written there: not by us, nor by Python's own flush at the end, which would complain."""
+    _unread.add(where)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1 if where == "out" else 2)
     os.close(nowhere)

@@ -101,7 +101,7 @@ def test_contents_go_and_what_is_said_of_them_stays(here: Context, module: Modul
     assert here.store.check().is_sound
     assert (here.store.check().contents, going(here), prune(here, 1, 2, 3, 4)) == (2, [], [])
     [noted] = here.store.snapshot().find(Run, verb="module-prune")
-    assert (noted.module_id, noted.options) == (module.id, {"versions": [1, 3]})
+    assert (noted.module_id, noted.options) == (module.id, {"pruned": [1, 3]})
 
 
 def test_only_what_was_agreed_to_goes_and_only_what_still_may(here: Context, module: Module, put: Put) -> None:
