@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 
 import msgspec
 
-from dbmod import clock, evidence, planning
+from dbmod import clock, evidence, ledger, planning
 from dbmod.records import Attempt, Instance, Run
 from dbmod.store.interface import Tables
 
@@ -32,5 +32,6 @@ def take(tables: Tables, run: Run, *, dead: Mapping[str, str], replicas: Collect
     instances = [known[one] for one in dict.fromkeys(one.instance_id for one in waiting)]
     spread = planning.replicas_first(instances, replicas, sizes=run.batch_sizes)
     batch_sizes = tuple(len(batch) for batch in spread)
-    tables.put(REPLACE(run, batch_sizes=batch_sizes), *closed, *planning.moved(waiting, spread))
+    tables.put(REPLACE(run, batch_sizes=batch_sizes), *planning.moved(waiting, spread))
+    ledger.put_closed(tables, *closed)
     return closed

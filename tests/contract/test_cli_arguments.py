@@ -12,7 +12,8 @@ from dbmod.cli import group
 
 CODES = {0, 1, 2, 3, 4, 5, 130}
 TRIALS, SEED = 1000, 20170602
-WORKS = {"create", "cluster-create", "demo", "run-execute"}  # on an empty ledger these alone could start something
+# On an empty ledger these alone could start something, or wait for ever.
+WORKS = {"create", "cluster-create", "demo", "run-execute", "audit-log"}
 ODD = (
     "",
     "-",

@@ -82,3 +82,29 @@ def test_bad_cursors_tenants_and_readers_that_go_are_told_apart(site: Site) -> N
     follower.stdout.close()
     site.update_module("mymod", b"message=hello again\n")
     assert follower.wait(timeout=60) == 0
+
+
+def test_plans_pruning_and_changes_with_a_ledger_in_postgresql(team_site: Site) -> None:
+    site = team_site
+    site.add_hosts(2)
+    site.add_module("mymod", b"message=one\n")
+    site.update_module("mymod", b"message=two\n")
+    words = ("module-apply", "--all", "--module", "mymod", "--delay", "0")
+    site.well(*words, "--plan", "saved.plan")
+    site.well("module-apply", "--from-plan", "saved.plan")
+    site.well("module-prune", "mymod", "--keep", "1", "--yes")
+    site.well("ledger-check")
+    told = [json.loads(one) for one in site.well("audit-log").out.splitlines()]
+    assert [(one["verb"], one["event"]) for one in told] == [
+        ("module-create", "changed"),
+        ("module-update", "changed"),
+        ("apply", "planned"),
+        ("apply", "attempt"),
+        ("apply", "attempt"),
+        ("apply", "ended"),
+        ("module-prune", "changed"),
+    ]
+    assert (
+        site.well("audit-log", "--after", told[-2]["cursor"]).out == site.well("audit-log").out.splitlines()[-1] + "\n"
+    )
+    site.settled = True
