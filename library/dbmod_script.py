@@ -265,7 +265,7 @@ def script_of(contents):
         found = DECLARATION.match(line)
         if found is None:
             continue
-        name, _, value = found.group(1).decode("utf-8", "replace").partition(" ")
+        name, __, value = found.group(1).decode("utf-8", "replace").partition(" ")
         if name == "verbs":
             verbs = verbs_of(value, number)
         elif name == "limit":

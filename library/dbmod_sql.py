@@ -90,6 +90,7 @@ sha256:
 
 import hashlib
 import os
+import pwd
 import re
 import shutil
 from typing import NamedTuple
@@ -292,7 +293,8 @@ def server_of(host, parts):
         command, more = postgresql_client(host, parts.database)
     else:
         raise kit.Refused("it is not known which server this is: a line '-- dbmod: datastore …' has to say it")
-    environment = {"PATH": kit.PATHS, "LC_ALL": "C", "HOME": os.path.expanduser("~"), **more}
+    home = os.environ.get("HOME") or pwd.getpwuid(os.geteuid()).pw_dir
+    environment = {"PATH": kit.PATHS, "LC_ALL": "C", "HOME": home, **more}
     return Server(datastore, command, environment, host.port)
 
 
@@ -344,7 +346,7 @@ def parts_of(contents):
             taken.append(line if name == part and directive is None else "")
         if directive is None:
             continue
-        name, _, value = directive.group(1).partition(" ")
+        name, __, value = directive.group(1).partition(" ")
         if name in settings and part == "statements":
             settings[name] = setting_of(name, value.strip(), number)
         elif name in ("undo", "check") and not value:
