@@ -293,7 +293,7 @@ def close_rows(tables: Tables, instance_ids: Sequence[str]) -> None:
 
 
 def exit_code(attempts: Sequence[Attempt]) -> int:
-    """Give the exit code of a run: 0 all well, 4 when all were tried and none was reached, else 1 when anything failed."""
+    """Give the exit code of a run: 0 all well, 4 when all were tried and none reached, else 1 if any failed."""
     hosts = {attempt.instance_id for attempt in attempts}
     unreached = {attempt.instance_id for attempt in attempts if attempt.state == "unreachable"}
     if hosts and hosts == unreached:
