@@ -290,14 +290,15 @@ def _leave_nothing(story: Story) -> str:
 
 
 def tell(story: Story, steps: Sequence[Step], teller: Teller) -> str:
-    """Carry steps out, one after the other. Returns the one that did not end as it should, "" when all did."""
+    """Carry steps out, one after the other. Returns which did not end as it should, and how; "" when all did."""
     for step in steps:
         if step.chapter:
             teller.chapter(step.chapter)
         command = story.command(step)
         teller.command(command)
-        if teller.carry_out(story, command) != step.ends_with:
-            return command
+        code = teller.carry_out(story, command)
+        if code != step.ends_with:
+            return f"{command} (it ended with {code}, not {step.ends_with})"
         if step.notice:
             teller.text(step.notice)
     return ""

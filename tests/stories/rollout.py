@@ -135,7 +135,9 @@ GOOD = (
         name="reapply_policy_3",
         command="dbmod module-reapply policy --canary 1 --batch_size 25% --delay 0 --after-host smoke.yml "
         "--max_unreachable 2",
-        notice="The canary is well. On a terminal dbmod asks now; in a script the run waits.",
+        ends_with=1,
+        notice="The dead host is known, and in no batch. The canary is well. On a terminal dbmod asks now; in a script "
+        "the run waits.",
     ),
     Step(
         name="resume_policy_3",
