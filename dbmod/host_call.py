@@ -79,7 +79,7 @@ def beforehand() -> Context | None:
 
     Returns  for `carry_out`; None where the ledger cannot be used, which every host then has as its outcome
     """
-    from cryptography.hazmat.primitives.ciphers import aead  # noqa: F401  (contents are decrypted with it)
+    from dbmod.store import contents  # noqa: F401  (with the cryptography library)
 
     try:
         here = doors.context()
