@@ -106,7 +106,7 @@ def _instance(one: Instance, scope: Scope) -> list[Any]:
 
 
 def _modules(modules: Sequence[Module], pairs: Iterable[Pair]) -> list[Data]:
-    """Give modules with their versions, the newest first: number, md5, when, who, how many hold it."""
+    """Give modules with their versions, the newest first: number, md5, when, who, holders, since when it is pruned."""
     held = Counter((pair.module.id, pair.row.held) for pair in pairs if pair.row)
     return [
         {
@@ -121,6 +121,7 @@ def _modules(modules: Sequence[Module], pairs: Iterable[Pair]) -> list[Data]:
                     clock.seconds(version.created_at),
                     version.author,
                     held[one.id, version.number],
+                    clock.seconds(version.pruned_at) if version.pruned_at else "",
                 ]
                 for version in reversed(one.versions)
             ],

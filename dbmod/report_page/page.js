@@ -150,9 +150,10 @@
 
   function timeline(module) {
     const holders = module.versions.reduce((sum, one) => sum + one[4], 0);
-    const rows = module.versions.map(([number, md5, when, who, count]) => {
+    const rows = module.versions.map(([number, md5, when, who, count, pruned]) => {
       const bar = make("progress", { max: Math.max(holders, 1), value: count, "aria-hidden": "true" });
-      return [String(number), make("code", {}, md5), time(when), said(who), make("span", {}, bar, String(count))];
+      const held = make("span", {}, bar, pruned ? `${count}, contents pruned` : String(count));
+      return [String(number), make("code", {}, md5), time(when), said(who), held];
     });
     return make("div", { class: "wide" }, table(["Version", "MD5", "Registered (UTC)", "By", "Instances that hold it"], rows));
   }

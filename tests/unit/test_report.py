@@ -4,6 +4,7 @@ import json
 import re
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,6 +78,15 @@ def test_versions_are_counted_by_who_holds_them_the_newest_first() -> None:
         (1, module.version(1).md5, 1),
     ]
     assert told["versions"][0][2:4] == ["2017-06-02T17:06:21", "ada"]
+    assert [one[5] for one in told["versions"]] == ["", "", ""]
+
+
+def test_a_version_whose_contents_are_gone_says_so() -> None:
+    module = builders.module(2)
+    old = msgspec.structs.replace(module.versions[0], pruned_at=builders.MOMENT)
+    module = msgspec.structs.replace(module, versions=(old, *module.versions[1:]))
+    [told] = made([], [module], [])["modules"]
+    assert [(one[0], bool(one[5])) for one in told["versions"]] == [(2, False), (1, True)]
 
 
 def test_a_run_tells_its_attempts_by_words_that_are_kept_once() -> None:
