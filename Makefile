@@ -2,8 +2,8 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-openstack demo-rollout guide-three-ways test check lint bench nightly docs clean demo_environment test_environment \
-    browser_environment
+.PHONY: help demo demo-openstack demo-rollout guide-three-ways test check lint bench nightly docs clean lint_python lint_playbooks \
+    demo_environment test_environment browser_environment
 
 # Tools start their siblings by name (ansible-lint: ansible-playbook).
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -31,10 +31,15 @@ check: test_environment lint ## before every commit, under two minutes: linters,
 	@pytest tests/unit tests/contract -n auto --dist loadfile
 
 lint: test_environment ## ruff, mypy, ansible-lint
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync lint_python lint_playbooks
+
+lint_python:
 	ruff check
 	ruff format --check
 	mypy
 	set -e; for file in roles/*/*.py; do mypy "$$file"; done  # one by one, as many bear the same name
+
+lint_playbooks:
 	ansible-lint --offline --profile production playbooks roles inventory awx
 
 bench: test_environment ## time, memory and growth: every script of tests/bench
