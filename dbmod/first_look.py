@@ -4,7 +4,8 @@ from collections.abc import Collection, Mapping
 
 import msgspec
 
-from dbmod import clock, evidence, ledger, planning
+from dbmod import clock, evidence, ledger, paces, planning
+from dbmod.paces import Pace
 from dbmod.records import Attempt, Instance, Run
 from dbmod.store.interface import Tables
 
@@ -30,8 +31,16 @@ def take(tables: Tables, run: Run, *, dead: Mapping[str, str], replicas: Collect
     waiting = [one for one in planned if one.instance_id not in dead]
     known = {one.id: one for one in tables.find(Instance)}
     instances = [known[one] for one in dict.fromkeys(one.instance_id for one in waiting)]
-    spread = planning.replicas_first(instances, replicas, sizes=run.batch_sizes)
+    spread = planning.replicas_first(instances, replicas, sizes=_sizes(run))
     batch_sizes = tuple(len(batch) for batch in spread)
     tables.put(REPLACE(run, batch_sizes=batch_sizes), *planning.moved(waiting, spread))
     ledger.put_closed(tables, *closed)
     return closed
+
+
+def _sizes(run: Run) -> tuple[int, ...]:
+    """Give the sizes that were asked for: a planned batch may be smaller, as the last one or for a cluster's sake."""
+    pace = msgspec.convert(run.options.get("pace", {}), Pace)
+    if pace.batch_size is None:  # planned by an older dbmod
+        return run.batch_sizes
+    return paces.plan(pace, hosts=sum(run.batch_sizes), restarts=False).sizes

@@ -305,7 +305,7 @@ def write(
         spread=planning.batches(instances, sizes=plan.sizes, apart=verb not in ledger.ASKING),
         actor=context.actor.name,
         reason=context.reason,
-        options={**options, **({} if verb in ledger.ASKING else _paced(pace, restarts=restarts))},
+        options={**options, **({} if verb in ledger.ASKING else _paced(pace, restarts=restarts, default=default))},
         module_id=module_id,
         delay_seconds=pace.delay_seconds,
         max_errors=plan.max_errors,
@@ -317,8 +317,8 @@ def write(
     return Planned(run=run, skipped=tuple(skipped))
 
 
-def _paced(pace: Pace, *, restarts: bool) -> dict[str, Any]:
-    """Give what a run has to remember of its pace.
+def _paced(pace: Pace, *, restarts: bool, default: int) -> dict[str, Any]:
+    """Give what a run has to remember of its pace, so that its hosts can be spread over batches once more.
 
     Looking at a server costs as much as a module, so that is done unasked only where a type restarts it. Trying all
     hosts beforehand costs a second login to each, so that is done unasked only where somebody counts the dead.
@@ -326,7 +326,14 @@ def _paced(pace: Pace, *, restarts: bool) -> dict[str, Any]:
     gate = restarts if pace.gate is None else pace.gate
     reach_first = pace.max_unreachable is not None if pace.reach_first is None else pace.reach_first
     replicas_first = restarts if pace.replicas_first is None else pace.replicas_first
-    chosen = msgspec.structs.replace(pace, gate=gate, reach_first=reach_first, replicas_first=replicas_first)
+    chosen = msgspec.structs.replace(
+        pace,
+        batch_size=(1 if restarts else default) if pace.batch_size is None else pace.batch_size,
+        canary=int(restarts) if pace.canary is None else pace.canary,
+        gate=gate,
+        reach_first=reach_first,
+        replicas_first=replicas_first,
+    )
     return {"pace": msgspec.to_builtins(chosen)}
 
 

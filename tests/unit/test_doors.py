@@ -216,6 +216,15 @@ def test_replicas_are_served_before_all_others_and_a_resumed_run_keeps_that(
     assert plays.plan_of(here.store.snapshot(), resumed)["module_hosts"] == ["db-3", "db-1", "db-2"]
 
 
+def test_a_look_does_not_spread_hosts_over_smaller_batches_than_was_asked_for(here: Context, put: Put) -> None:
+    hosts = [builders.instance(f"db-{number:02}", cluster_id="one" if number > 9 else None) for number in range(13)]
+    put(builders.module(), *hosts)
+    run, plan = started(here, Pace(batch_size=8, delay_seconds=0, replicas_first=True))
+    assert plan["batch_sizes"] == [8, 3, 1, 1]
+    known = {one.name: {"id": one.id, "trouble": "", "is_replica": one in hosts[11:]} for one in hosts}
+    assert doors.look(here, run.id, known)["plan"]["batch_sizes"] == [1, 1, 8, 3]
+
+
 @pytest.mark.parametrize(
     ("pace", "looks"),
     [
