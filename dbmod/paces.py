@@ -70,8 +70,9 @@ def refuse_nonsense(pace: Pace) -> None:
     if pace.max_lag_seconds < 0:
         raise errors.BadInput("--max-lag must not be negative.")
     for option, file in (("--before-host", pace.before_host), ("--after-host", pace.after_host)):
-        if file and not paths.is_there(Path(file)):
-            raise errors.BadInput(f"{option}: there is no file {file}.")
+        if file and not paths.is_readable_file(Path(file)):
+            what = "cannot read" if paths.is_there(Path(file)) else "there is no file"
+            raise errors.BadInput(f"{option}: {what} {file}.")
     if pace.not_after and not HOUR.match(pace.not_after):
         raise errors.BadInput(f"--not-after takes an hour like 06:00, not {pace.not_after!r}.")
 

@@ -48,6 +48,11 @@ def is_there(path: Path) -> bool:
     return os.path.exists(path)  # noqa: PTH110  (pathlib's raises for a name that is too long)
 
 
+def is_readable_file(path: Path) -> bool:
+    """Tell whether there is a file that we may read; a directory is none, nor a name that no file can have."""
+    return os.path.isfile(path) and os.access(path, os.R_OK)  # noqa: PTH113  (pathlib's raises for too long a name)
+
+
 @functools.cache
 def load(path: Path) -> ModuleType:
     """Import the Python file of a drop-in role: provider.py, accounts.py. Raises InternalError."""
