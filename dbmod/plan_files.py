@@ -138,6 +138,8 @@ def read(path: Path, command: Command) -> Plan:
         raise errors.BadInput(f"{path} is no plan of this dbmod.", next_step=_again(command, path)) from error
     if hashlib.sha256(sealed.plan).hexdigest() != sealed.sha256:
         raise errors.BadInput(f"{path} is not what was written: its digest differs.", next_step=_again(command, path))
+    if not plan.asked.modules:
+        raise errors.BadInput(f"{path} is a plan of no module.", next_step=_again(command, path))
     if plan.format != FORMAT or plan.asked.command != command:
         raise errors.BadInput(f"{path} is a plan of {plan.asked.command}, format {plan.format}.")
     return plan
@@ -232,4 +234,6 @@ def _change(old: Step, new: Step) -> str:
         return f"from version {new.from_number} to {new.number} now, the plan has {old.from_number} to {old.number}"
     if old.sha256 != new.sha256:
         return "has other contents now"
+    if old.batch == new.batch:
+        return f"would be module {new.order + 1} of its instance now, the plan has it as {old.order + 1}"
     return f"would be in batch {new.batch} now, the plan has {old.batch}"

@@ -1,5 +1,6 @@
 """Plans in files (R8): done exactly as saved, and refused wherever the ledger has moved."""
 
+import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,30 @@ def test_tasks_of_the_user_are_part_of_the_plan(ground: Ground) -> None:
     with pytest.raises(errors.Refused, match="has moved") as refusal:
         ground.take("module-apply")
     assert refusal.value.details == {"1": f"{ground.tasks} is another file now"}
+
+
+def test_a_directory_is_no_file_of_tasks(ground: Ground) -> None:
+    with pytest.raises(errors.BadInput, match="--after-host: cannot read"):
+        ground.save(REPLACE(ASKED["module-apply"], pace=Pace(after_host=str(ground.tasks.parent))))
+
+
+def test_the_refusal_names_another_order_on_a_host(ground: Ground) -> None:
+    ground.put(builders.module(id="1065a8ed-0668-4db5-a4ad-d88d0a166388", name="second"))
+    ground.save(REPLACE(ASKED["module-apply"], modules=("mymod", "second"), selection=Selection(instance="db-1")))
+    ground.put(REPLACE(ground.module, apply_order=9))
+    with pytest.raises(errors.Refused) as refusal:
+        ground.take("module-apply")
+    assert refusal.value.details["1"] == "db-1, mymod: would be module 2 of its instance now, the plan has it as 1"
+
+
+def test_a_plan_of_no_module_is_refused(ground: Ground) -> None:
+    ground.save(ASKED["module-reapply"])
+    sealed = msgspec.json.decode(ground.file.read_bytes(), type=plan_files.Sealed)
+    data = bytes(sealed.plan).replace(b'"modules":["mymod"]', b'"modules":[]')
+    changed = plan_files.Sealed(plan=msgspec.Raw(data), sha256=hashlib.sha256(data).hexdigest())
+    ground.file.write_bytes(msgspec.json.encode(changed))
+    with pytest.raises(errors.BadInput, match="a plan of no module"):
+        ground.take("module-reapply")
 
 
 def test_a_plan_with_nothing_to_do_stays_one(ground: Ground) -> None:
