@@ -26,6 +26,7 @@ KEYS = {"contents", "files", "server", "canary", "refused", "message", "would"}
 KEYS |= {"changed", "after", "removed", "after_removed"}
 OPTIONS = frozenset(["contents", "contents_base64", "state", "name", "instance", "module_id", "home"])
 OLDEST = (3, 6)  # Python on hosts
+YOUNGER = frozenset(["contextvars", "dataclasses", "graphlib", "tomllib", "zoneinfo"])  # in the library of later ones
 IMPORTED = "ansible.module_utils"  # from where types import the kit
 CUT_OFF_SECONDS = 0.02
 NO_CANARY = b"\0 no canary"
@@ -265,10 +266,13 @@ def _is_portable(kind: ModuleType) -> Complaints:
         yield f"line {error.lineno} is not Python {OLDEST[0]}.{OLDEST[1]}: {error.msg}"
         return
     for node in ast.walk(tree):
+        future = node.names if isinstance(node, ast.ImportFrom) and node.module == "__future__" else []
+        if any(one.name == "annotations" for one in future):
+            yield f"line {getattr(node, 'lineno', 0)} is not Python {OLDEST[0]}.{OLDEST[1]}: future annotations"
         modules = [one.name for one in node.names] if isinstance(node, ast.Import) else []
         modules += [node.module or "."] if isinstance(node, ast.ImportFrom) else []
         for module in modules:
-            if module != IMPORTED and module.partition(".")[0] not in sys.stdlib_module_names:
+            if module != IMPORTED and module.partition(".")[0] not in sys.stdlib_module_names - YOUNGER:
                 yield f"line {getattr(node, 'lineno', 0)} imports {module}, which hosts need not have"
 
 

@@ -23,6 +23,8 @@ BROKEN = {
         "def unused():\n    import yaml\n\n\ndef query(host):",
         {"runs on Python 3.6 without more"},
     ),
+    "DOCUMENTATION = ": ("from __future__ import annotations\n\nDOCUMENTATION = ", {"runs on Python 3.6 without more"}),
+    "LINES_LIMIT = 20": ("import dataclasses\n\nLINES_LIMIT = 20", {"runs on Python 3.6 without more"}),
     "except UnicodeDecodeError": ("except KeyError", {"validates, and never falls over", "refuses"}),
     WRITE: ("    host.check = False\n" + WRITE, {"check mode changes nothing"}),
     "return kit.Outcome(changed, ": ("return kit.Outcome(True, ", {"a second apply changes nothing"}),
