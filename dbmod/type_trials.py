@@ -70,7 +70,10 @@ def of_whole(kind: ModuleType) -> Iterator[Trial]:
 def of_case(kind: ModuleType, number: int, host: Host) -> Iterator[Trial]:
     """Try one case of a type on a fresh host."""
     case = kind.cases[number - 1]
-    prepare(host, case)
+    prepared = _judged("begins with its files", number, _prepares(host, case))
+    if prepared.status == "FAILED":
+        yield prepared
+        return
     if "refused" in case:
         yield _judged("refuses", number, _refuses(host, kind, case))
         return
@@ -79,8 +82,10 @@ def of_case(kind: ModuleType, number: int, host: Host) -> Iterator[Trial]:
 
 
 def prepare(host: Host, case: Case) -> None:
-    """Put the files there that a case begins with."""
+    """Put the files there that a case begins with. Raises BadInput for a place beside the scratch host."""
     for name, data in case.get("files", {}).items():
+        if ".." in Path(name).parts:
+            raise errors.BadInput(f"the case's file {name} has .. in its path")
         for parent in reversed(host.path(name).relative_to(host.home.parent).parents):
             (host.home.parent / parent).mkdir(mode=0o700, exist_ok=True)
         host.path(name).write_bytes(data)
@@ -200,6 +205,13 @@ class _Walk:
         top = self.host.home.parent
         files = ((self._relative(path), path) for path in sorted(top.rglob("*")) if path.is_file())
         return {name: path.read_bytes() for name, path in files if not name.startswith((self.own, "root/systemctl."))}
+
+
+def _prepares(host: Host, case: Case) -> Complaints:
+    try:
+        prepare(host, case)
+    except (errors.BadInput, TypeError, AttributeError, OSError) as error:
+        yield error.what if isinstance(error, errors.BadInput) else "files must be path → bytes, relative or absolute"
 
 
 def _refuses(host: Host, kind: ModuleType, case: Case) -> Complaints:

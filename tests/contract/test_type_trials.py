@@ -25,6 +25,8 @@ BROKEN = {
     ),
     "DOCUMENTATION = ": ("from __future__ import annotations\n\nDOCUMENTATION = ", {"runs on Python 3.6 without more"}),
     "LINES_LIMIT = 20": ("import dataclasses\n\nLINES_LIMIT = 20", {"runs on Python 3.6 without more"}),
+    '"changed": True,\n        "after"': ('"files": {"/../x": b""},\n        "after"', {"begins with its files"}),
+    '"changed": True,\n': ('"files": {FILE: "text"},\n', {"begins with its files"}),
     "except UnicodeDecodeError": ("except KeyError", {"validates, and never falls over", "refuses"}),
     WRITE: ("    host.check = False\n" + WRITE, {"check mode changes nothing"}),
     "return kit.Outcome(changed, ": ("return kit.Outcome(True, ", {"a second apply changes nothing"}),
