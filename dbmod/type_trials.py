@@ -29,6 +29,7 @@ OLDEST = (3, 6)  # Python on hosts
 YOUNGER = frozenset(["contextvars", "dataclasses", "graphlib", "tomllib", "zoneinfo"])  # in the library of later ones
 IMPORTED = "ansible.module_utils"  # from where types import the kit
 CUT_OFF_SECONDS = 0.02
+TELLING = 6  # characters of base64: fewer are found in any answer
 NO_CANARY = b"\0 no canary"
 # What nobody means: a type refuses it, or takes it, and never falls over it.
 ODD = (
@@ -233,7 +234,11 @@ def _differs(sent: Sent, status: str, message: str, *, changed: bool | None) -> 
 
 
 def _shows(output: bytes, canary: bytes) -> bool:
-    return canary in output or base64.b64encode(canary)[:-4] in output
+    """Tell whether the canary is there, as it is or in base64, wherever in its groups of three it begins."""
+    encoded = (
+        base64.b64encode(bytes(skip) + canary)[(0, 2, 3)[skip] : (skip + len(canary)) * 4 // 3] for skip in range(3)
+    )
+    return canary in output or any(len(one) >= TELLING and one in output for one in encoded)
 
 
 def _quiet(seen: Snapshot) -> Snapshot:

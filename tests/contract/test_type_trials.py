@@ -1,5 +1,6 @@
 """The trials of module types: a type that breaks a rule is told which; the one that `type-new` writes breaks none."""
 
+import base64
 from collections import Counter
 from pathlib import Path
 
@@ -60,6 +61,17 @@ def test_a_secret_that_is_shown_is_found(tmp_path: Path) -> None:
     source = source.replace("motd of 1 line written", "Ada").replace('"motd of %d line%s written" %', '"Ada" or')
     trials = list(type_trials.carry_out(write(tmp_path, source)))
     assert "no secret is shown" in {one.check for one in trials if one.status == "FAILED"}
+
+
+@pytest.mark.parametrize("canary", [b"Ada", b"On call this week"])
+def test_a_secret_is_found_wherever_it_is_shown_and_nowhere_else(canary: bytes) -> None:
+    assert not type_trials._shows(b'{"message": "motd of 1 line written"}', canary)
+    assert type_trials._shows(b"x" + canary, canary)
+
+
+@pytest.mark.parametrize("before", [b"", b"x", b"xx", b"xxx"])
+def test_a_secret_is_found_in_base64(before: bytes) -> None:
+    assert type_trials._shows(b"said: " + base64.b64encode(before + b"the secret" + b"\n"), b"the secret")
 
 
 def test_a_case_that_needs_a_server_is_not_tried_and_says_so(tmp_path: Path) -> None:
