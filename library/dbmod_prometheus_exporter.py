@@ -342,8 +342,9 @@ def with_account(service, old):
 
 
 def is_left_behind(login, other):
-    """Tell whether going over to another login leaves an account that dbmod made."""
-    return login.user == ACCOUNT and other.user != ACCOUNT
+    """Tell whether going over to another login leaves an account that dbmod made; MySQL has one for each address."""
+    is_elsewhere = login.datastore == mysql.NAME and login.address != other.address
+    return login.user == ACCOUNT and (other.user != ACCOUNT or is_elsewhere)
 
 
 def drop_account(login, host):

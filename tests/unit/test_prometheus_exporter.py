@@ -121,3 +121,13 @@ def test_the_unit_runs_the_words_as_they_are_and_holds_no_password() -> None:
     assert (program, [word.replace("%%", "%").replace("$$", "$") for word in shown]) == ("/usr/bin/x", words)
     assert exporters.is_of_module(text, "m-1")
     assert not exporters.is_of_module(text, "m-")
+
+
+@pytest.mark.parametrize(("datastore", "is_left"), [("mysql", True), ("postgresql", False), ("redis", False)])
+def test_another_address_of_the_server_leaves_an_account_where_it_is_bound_to_one(
+    datastore: str, is_left: bool
+) -> None:
+    login = LOGIN._replace(datastore=datastore)
+    assert NAMES["is_left_behind"](login, login._replace(address="10.0.0.8")) is is_left
+    assert NAMES["is_left_behind"](login, login._replace(port=1)) is False
+    assert NAMES["is_left_behind"](login, login._replace(user="me")) is True
