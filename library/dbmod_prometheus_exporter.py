@@ -336,9 +336,16 @@ def with_account(service, old):
     try:
         with connected(service.server, service.host) as link:
             login = link.let_monitor(ACCOUNT, password, service.place[0])
+            require_plain(login[1])
     except kit.Refused as refusal:
         raise kit.Refused("no account was made: %s; user and password_file may name yours" % refusal) from None
     return exporters.Login(service.server.NAME, *login, *service.place)
+
+
+def require_plain(password):
+    """Refuse a password of the server's own that the exporter would read otherwise; without one it logs in so."""
+    if password and not PASSWORD.match(password):
+        raise kit.Refused("the server's own password has signs that an exporter's file cannot hold")
 
 
 def is_left_behind(login, other):

@@ -131,3 +131,14 @@ def test_another_address_of_the_server_leaves_an_account_where_it_is_bound_to_on
     assert NAMES["is_left_behind"](login, login._replace(address="10.0.0.8")) is is_left
     assert NAMES["is_left_behind"](login, login._replace(port=1)) is False
     assert NAMES["is_left_behind"](login, login._replace(user="me")) is True
+
+
+@pytest.mark.parametrize(
+    "password", ["p\u00e4ss", 'with"quote', "with space", "back\\slash", "#hash", "two\nlines", "$HOME"]
+)
+def test_a_password_of_the_server_that_the_exporter_would_read_otherwise_is_refused(password: str) -> None:
+    NAMES["require_plain"]("")
+    NAMES["require_plain"]("s3cret!%&*+,./:<=>?@^_{|}~-")
+    with pytest.raises(kit.Refused, match=r"^the server's own password has signs") as refusal:
+        NAMES["require_plain"](password)
+    assert password not in str(refusal.value)
