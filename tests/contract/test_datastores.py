@@ -47,6 +47,20 @@ def test_server_fact_bears_the_role_name(name: str) -> None:
 
 
 @every
+@pytest.mark.parametrize(("ended_with", "faults"), [(124, ["it does not answer"]), (1, [])])
+def test_an_adopted_server_that_hangs_is_not_well_and_one_that_lets_nobody_in_may_be(
+    name: str, ended_with: int, faults: list[str]
+) -> None:
+    known = {f"__datastore_{name}_copying": {"rc": ended_with, "stdout": ""}, "max_lag_seconds": 30, "dbmod_port": 1}
+    given = [f"@{paths.role('datastore', name)}/vars/main.yml", msgspec.json.encode(known).decode()]
+    words = ["ansible", "localhost", "-m", "debug", "-a", f"var=__datastore_{name}_copy_faults"]
+    words += [word for one in given for word in ("-e", one)]
+    ended = subprocess.run(words, capture_output=True, text=True, check=True)
+    found = msgspec.json.decode(ended.stdout[ended.stdout.index("{") :])
+    assert found[f"__datastore_{name}_copy_faults"] == faults
+
+
+@every
 def test_versions_are_what_the_server_says(name: str) -> None:
     [version] = datastores.versions(name)
     said = subprocess.run([datastores.server_program(name), "--version"], capture_output=True, text=True, check=True)
