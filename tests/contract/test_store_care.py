@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from dbmod import errors, store, vault
+from dbmod import audit_log, errors, store, vault
 from dbmod.config import Settings
 from dbmod.records import Module, Row
 from dbmod.store import backup, check, commit, contents, migrations, repair
@@ -222,6 +222,25 @@ def test_a_backup_is_restored_into_an_empty_home(ledger: Settings, tmp_path: Pat
     with store.open(other).transaction(holder="a test") as tables:
         tables.put(ledgers.run(2))
     assert check.check(other).is_sound
+
+
+def test_cursors_of_the_audit_log_stay_good_over_a_restore_and_are_refused_in_an_empty_home(
+    ledger: Settings, tmp_path: Path
+) -> None:
+    archive = tmp_path / "ledger.tar"
+    backup.backup(ledger, archive)
+    with store.open(ledger).transaction(holder="a test") as tables:
+        tables.put(ledgers.run(2))
+    after = audit_log.place(str(store.open(ledger).snapshot().serial))
+    backup.restore(ledger, archive, force=True)
+    assert audit_log.changes(store.open(ledger).snapshot(), after=after) == []
+    other = msgspec.structs.replace(ledger, home=str(tmp_path / "elsewhere"))
+    backup.restore(other, archive)
+    with store.open(other).transaction(holder="a test") as tables:
+        tables.put(ledgers.run(3))
+    ahead = (store.open(other).snapshot().serial + 1, 1)
+    with pytest.raises(errors.Refused, match="a backup was restored"):
+        audit_log.changes(store.open(other).snapshot(), after=ahead)
 
 
 def test_a_restore_over_a_ledger_needs_force_and_keeps_the_old_one(ledger: Settings, tmp_path: Path) -> None:
