@@ -43,4 +43,4 @@ def _sizes(run: Run) -> tuple[int, ...]:
     pace = msgspec.convert(run.options.get("pace", {}), Pace)
     if pace.batch_size is None:  # planned by an older dbmod
         return run.batch_sizes
-    return paces.plan(pace, hosts=sum(run.batch_sizes), restarts=False).sizes
+    return paces.plan(pace, hosts=sum(run.batch_sizes)).sizes

@@ -292,8 +292,8 @@ def write(
     instances = list({item.instance.id: item.instance for item in work}.values())
     admin, limit = context.actor.admin, context.settings.tenant_batch_size_limit
     default = paces.DEFAULT_BATCH_SIZE if admin else min(paces.DEFAULT_BATCH_SIZE, limit)
-    restarts = _restarts(work, context)
-    plan = paces.plan(pace, hosts=len(instances), restarts=restarts, default=default)
+    pace = paces.settled(pace, restarts=_restarts(work, context), default=default)
+    plan = paces.plan(pace, hosts=len(instances))
     if not admin and max(plan.sizes) > limit:
         raise errors.Refused(f"A tenant's --batch_size is at most {limit}.")
     is_rehearsed = bool(options.get("check"))
@@ -305,7 +305,7 @@ def write(
         spread=planning.batches(instances, sizes=plan.sizes, apart=verb not in ledger.ASKING),
         actor=context.actor.name,
         reason=context.reason,
-        options={**options, **({} if verb in ledger.ASKING else _paced(pace, restarts=restarts, default=default))},
+        options={**options, **({} if verb in ledger.ASKING else {"pace": msgspec.to_builtins(pace)})},
         module_id=module_id,
         delay_seconds=pace.delay_seconds,
         max_errors=plan.max_errors,
@@ -315,26 +315,6 @@ def write(
         follows=follows,
     )
     return Planned(run=run, skipped=tuple(skipped))
-
-
-def _paced(pace: Pace, *, restarts: bool, default: int) -> dict[str, Any]:
-    """Give what a run has to remember of its pace, so that its hosts can be spread over batches once more.
-
-    Looking at a server costs as much as a module, so that is done unasked only where a type restarts it. Trying all
-    hosts beforehand costs a second login to each, so that is done unasked only where somebody counts the dead.
-    """
-    gate = restarts if pace.gate is None else pace.gate
-    reach_first = pace.max_unreachable is not None if pace.reach_first is None else pace.reach_first
-    replicas_first = restarts if pace.replicas_first is None else pace.replicas_first
-    chosen = msgspec.structs.replace(
-        pace,
-        batch_size=(1 if restarts else default) if pace.batch_size is None else pace.batch_size,
-        canary=int(restarts) if pace.canary is None else pace.canary,
-        gate=gate,
-        reach_first=reach_first,
-        replicas_first=replicas_first,
-    )
-    return {"pace": msgspec.to_builtins(chosen)}
 
 
 def _restarts(work: Sequence[Work], context: Context) -> bool:

@@ -62,7 +62,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 def refuse_nonsense(pace: Pace) -> None:
     """Refuse what no number of hosts makes sense of. Raises BadInput."""
-    plan(pace, hosts=100, restarts=False)
+    plan(pace, hosts=100)
     if pace.delay_seconds < 0:
         raise errors.BadInput("--delay must not be negative.")
     if not math.isfinite(pace.delay_seconds):  # JSON knows neither nan nor inf
@@ -77,19 +77,38 @@ def refuse_nonsense(pace: Pace) -> None:
         raise errors.BadInput(f"--not-after takes an hour like 06:00, not {pace.not_after!r}.")
 
 
-def plan(pace: Pace, *, hosts: int, restarts: bool, default: int = DEFAULT_BATCH_SIZE) -> Plan:
-    """Turn amounts into numbers of hosts.
+def settled(pace: Pace, *, restarts: bool, default: int = DEFAULT_BATCH_SIZE) -> Pace:
+    """Decide what was left open; what is decided stays, so it may be done once more.
+
+    Looking at a server costs as much as a module, so that is done unasked only where a type restarts it. Trying all
+    hosts beforehand costs a second login to each, so that is done unasked only where somebody counts the dead.
 
     restarts  a type of the run restarts the server: one host at a time, and a canary, unless asked otherwise
     default   batch size where none was asked for and no type restarts
     """
-    asked = str((1 if restarts else default) if pace.batch_size is None else pace.batch_size)
-    sizes = [max(1, _amount(one, "--batch_size", of=hosts, least=1)) for one in asked.split(",")]
+    return msgspec.structs.replace(
+        pace,
+        batch_size=(1 if restarts else default) if pace.batch_size is None else pace.batch_size,
+        canary=int(restarts) if pace.canary is None else pace.canary,
+        gate=restarts if pace.gate is None else pace.gate,
+        reach_first=pace.max_unreachable is not None if pace.reach_first is None else pace.reach_first,
+        replicas_first=restarts if pace.replicas_first is None else pace.replicas_first,
+    )
+
+
+def plan(pace: Pace, *, hosts: int, restarts: bool = False) -> Plan:
+    """Turn amounts into numbers of hosts.
+
+    restarts  of a pace that is not `settled` yet
+    """
+    pace = settled(pace, restarts=restarts)
+    sizes = [max(1, _amount(one, "--batch_size", of=hosts, least=1)) for one in str(pace.batch_size).split(",")]
     if pace.ramp:
         sizes = [*_powers_below(sizes[0]), *sizes]
-    if pace.canary is not None and pace.canary < 0:
+    canary = pace.canary or 0
+    if canary < 0:
         raise errors.BadInput("--canary must not be negative.")
-    canary = (int(restarts) if pace.canary is None else pace.canary) if hosts > 1 else 0
+    canary = canary if hosts > 1 else 0
     is_endless = pace.on_failure == "continue"
     return Plan(
         sizes=(canary, *sizes) if canary else tuple(sizes),
