@@ -95,9 +95,7 @@ def line(change: Change) -> str:
 
 def _of_run(tables: Tables, run: Run) -> Iterator[tuple[int, Change]]:
     """Give all that a run has done so far, with the commits' serials."""
-    attempts = sorted(
-        tables.find(Attempt, run_id=run.id), key=lambda one: (one.batch, one.position, one.order, one.module_id)
-    )
+    attempts = sorted(tables.find(Attempt, run_id=run.id), key=lambda one: (one.place, one.module_id))
     if not run.playbook:
         yield from ((run.serial, one) for one in _of_note(run, attempts))
         return

@@ -179,7 +179,7 @@ def _work_of(tables: Tables, run: Run) -> list[str]:
     instances = {one.id: one.name for one in tables.find(Instance)}
     modules = {one.id: one.name for one in tables.find(Module)}
     names: dict[str, list[str]] = {}
-    for one in sorted(tables.find(Attempt, run_id=run.id), key=lambda one: (one.batch, one.position, one.order)):
+    for one in sorted(tables.find(Attempt, run_id=run.id), key=lambda one: one.place):
         names.setdefault(instances[one.instance_id], []).extend([modules[one.module_id]] if one.module_id else [])
     return [f"{name} ({', '.join(held)})" if held else name for name, held in names.items()]
 

@@ -176,7 +176,7 @@ def _described(here: Context, asked: Asked, found: Planned) -> Plan:
     tables, run = here.store.snapshot(), found.run
     instances = {one.id: one.name for one in tables.find(Instance)}
     modules = {one.id: one.name for one in tables.find(Module)}
-    attempts = sorted(tables.find(Attempt, run_id=run.id), key=lambda one: (one.batch, one.position, one.order))
+    attempts = sorted(tables.find(Attempt, run_id=run.id), key=lambda one: one.place)
     pace = msgspec.to_builtins(run.options.get("pace", {}))
     limits = {"delay": run.delay_seconds, "max_errors": run.max_errors, "max_unreachable": run.max_unreachable}
     return Plan(

@@ -249,6 +249,11 @@ class Attempt(Record, frozen=True, kw_only=True):
         return f"{self.instance_id} {self.module_id}"
 
     @property
+    def place(self) -> tuple[int, int, int]:
+        """Give its place in the run: what comes first, is smaller."""
+        return self.batch, self.position, self.order
+
+    @property
     def has_failed(self) -> bool:
         """Tell whether it counts against the failures that a run is allowed; a dead host does not."""
         return self.state in ("error", "unknown") or (self.state == "skipped" and self.status == LEFT_ALONE)

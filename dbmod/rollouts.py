@@ -122,7 +122,7 @@ def _refuse_moved(tables: Tables, run: Run, rest: Iterable[Attempt]) -> None:
 
 def _about_modules(tables: Tables, run: Run) -> list[Attempt]:
     found = [one for one in tables.find(Attempt, run_id=run.id) if one.module_id and one.batch > 0]
-    return sorted(found, key=lambda one: (one.batch, one.position, one.order))
+    return sorted(found, key=lambda one: one.place)
 
 
 def _may_have_changed(run: Run, attempt: Attempt) -> bool:

@@ -111,7 +111,7 @@ def leave(context: Context, run: Run) -> None:
 def read(context: Context, run: Run) -> Outcome:
     """Read what became of a run."""
     tables = context.store.snapshot()
-    attempts = sorted(tables.find(Attempt, run_id=run.id), key=lambda one: (one.batch, one.position, one.order))
+    attempts = sorted(tables.find(Attempt, run_id=run.id), key=lambda one: one.place)
     found = {one.instance_id: tables.get(Instance, one.instance_id) for one in attempts}
     modules = {one.module_id: tables.get(Module, one.module_id) for one in attempts if one.module_id}
     return Outcome(

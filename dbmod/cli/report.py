@@ -70,7 +70,7 @@ def _scope(context: Context, tables: Tables, fleet: status.Fleet, *, is_whole: b
 def _told(tables: Tables, scope: Scope) -> Iterator[Told]:
     """Give the runs in scope, the newest first; the attempts of a run are read when it is its turn."""
     for run in sorted(tables.find(Run), key=lambda one: one.serial, reverse=True):
-        attempts = sorted(tables.find(Attempt, run_id=run.id), key=lambda one: (one.batch, one.position, one.order))
+        attempts = sorted(tables.find(Attempt, run_id=run.id), key=lambda one: one.place)
         one = report.told(run, attempts, scope)
         if one:
             yield one
