@@ -62,7 +62,7 @@ def create(context: Context, request: Request, contents: bytes, *, validate: boo
     module = new(context, context.store.snapshot(), request, contents, validate=validate)
     with context.transaction("module-create") as tables:
         put_new(context, tables, module, contents)
-        _note(context, tables, "module-create", before=None, after=module)
+        _note(context, tables, "module-create", module.id, versions_between(None, module))
     return module
 
 
@@ -129,7 +129,7 @@ def change(context: Context, reference: str, asked: Change, contents: bytes | No
     with context.transaction("module-update") as tables:  # types and servers were asked above, without the lock
         before, after = changed(context, tables, reference, asked, contents, validate=False)
         put_changed(context, tables, before, after, contents)
-        _note(context, tables, "module-update", before=before, after=after)
+        _note(context, tables, "module-update", after.id, versions_between(before, after))
     return after
 
 
@@ -192,7 +192,7 @@ def delete(context: Context, reference: str, *, force: bool) -> Module:
         module = lookup.module(tables, reference, actor=context.actor)
         refuse_delete(tables, module, actor=context.actor, force=force)
         put_deleted(tables, module)
-        _note(context, tables, "module-delete", before=module, after=None)
+        _note(context, tables, "module-delete", module.id, versions_between(module, None))
         holding = module_rules.holders(tables, module)
     if not holding:
         context.store.delete_contents(module.id)
@@ -236,15 +236,14 @@ def versions_between(before: Module | None, after: Module | None) -> list[int | 
     return [one.current.number if one else None for one in (before, after)]
 
 
-def _note(context: Context, tables: Tables, verb: str, *, before: Module | None, after: Module | None) -> None:
-    module_id = next(one.id for one in (after, before) if one)
+def _note(context: Context, tables: Tables, verb: str, module_id: str, versions: list[int | None]) -> None:
     ledger.note(
         tables,
         verb,
         actor=context.actor.name,
         reason=context.reason,
         module_id=module_id,
-        options={"versions": {module_id: versions_between(before, after)}},
+        options={"versions": {module_id: versions}},
     )
 
 
