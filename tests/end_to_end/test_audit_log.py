@@ -9,7 +9,6 @@ from typing import Any
 from tests.end_to_end.sites import Site
 from tests.faults import failpoints
 
-DBMOD = (sys.executable, "-m", "dbmod")
 CANARY = "canary-6f1d0c"
 
 
@@ -21,7 +20,7 @@ def follow(site: Site, path: Path, after: str) -> subprocess.Popen[bytes]:
     """Start what the documentation has in a service: what is printed goes to the end of a file."""
     with path.open("ab") as file:
         return subprocess.Popen(
-            [*DBMOD, "audit-log", "--follow", "--after", after],
+            [sys.executable, "-m", "dbmod", "audit-log", "--follow", "--after", after],
             cwd=site.directory,
             env=site.environment,
             stdin=subprocess.DEVNULL,
@@ -70,13 +69,7 @@ def test_bad_cursors_tenants_and_readers_that_go_are_told_apart(site: Site) -> N
     assert (ended.code, "a backup was restored" in ended.err) == (2, True)
     ended = site.dbmod("audit-log", DBMOD_ADMIN="false")
     assert (ended.code, "You must be admin" in ended.err) == (2, True)
-    follower = subprocess.Popen(
-        [*DBMOD, "audit-log", "--follow"],
-        cwd=site.directory,
-        env=site.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
+    follower = site.start("audit-log", "--follow")
     assert follower.stdout
     assert json.loads(follower.stdout.readline())["verb"] == "module-create"
     follower.stdout.close()
