@@ -119,6 +119,9 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         return next((result for result in self.results if result.module == module), None)
 
 
+RESULT = msgspec.json.Decoder(Result)  # made before Ansible forks its workers, not in each of them
+
+
 def command(python: str) -> str:
     """Give the shell command that runs the bundle; the same for every host and request."""
     return f"{shlex.quote(python)} -IS -c {shlex.quote(BOOTSTRAP)}"
@@ -138,6 +141,7 @@ def frame(request: Request, sources: Mapping[str, str], contents: Sequence[bytes
     header["failpoint"] = request.failpoint and msgspec.structs.asdict(request.failpoint)
     header["facts"] = {name: header.pop(name) for name in FACTS}
     header["kit"] = [(name, len(source)) for name, source in kit]
+    header["kit_sha256"] = _kit_sha256()
     header["types"] = [(name, len(source)) for name, source in types]
     for module, size in zip(header["modules"], sizes, strict=True):
         module["size_bytes"] = size
@@ -150,6 +154,11 @@ def frame(request: Request, sources: Mapping[str, str], contents: Sequence[bytes
 @functools.cache
 def _kit() -> list[tuple[str, bytes]]:
     return [(f"dbmod_{name}", _source(name)) for name in KIT]
+
+
+@functools.cache
+def _kit_sha256() -> str:
+    return hashlib.sha256(b"".join(source for _, source in _kit())).hexdigest()
 
 
 def _extras(sources: Mapping[str, str]) -> list[tuple[str, bytes]]:
@@ -204,7 +213,7 @@ def _lines(data: bytes) -> Iterator[bytes]:
 def _result(line: memoryview) -> Result | None:
     """Read one result; None where any part of it is not what a host of ours can say."""
     try:
-        result = msgspec.json.decode(line, type=Result)
+        result = RESULT.decode(line)
     except (msgspec.DecodeError, ValueError, RecursionError):
         return None
     is_sound = _is_label(result.module) and names.is_valid_type(result.type) and _is_digest(result.observed or "")

@@ -202,10 +202,11 @@ class _Walk:
         return {path: seen for path, seen in snapshot(self.host.home.parent).items() if not path.startswith(self.own)}
 
     def _bytes(self) -> dict[str, bytes]:
-        """Give all files but the module's own and the stand-in's."""
+        """Give all files but the module's own, the stand-in's and the compiled kit."""
         top = self.host.home.parent
         files = ((self._relative(path), path) for path in sorted(top.rglob("*")) if path.is_file())
-        return {name: path.read_bytes() for name, path in files if not name.startswith((self.own, "root/systemctl."))}
+        spared = (self.own, "root/systemctl.", "home/kit")
+        return {name: path.read_bytes() for name, path in files if not name.startswith(spared)}
 
 
 def _prepares(host: Host, case: Case) -> Complaints:

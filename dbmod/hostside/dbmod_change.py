@@ -1,7 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Apply and remove one module of one instance: contents, then the type, then result.json, which is the evidence."""
 
-import hashlib
 import os
 from typing import Any, Dict, Optional
 
@@ -58,7 +57,7 @@ def _refusal(
     """Say why nothing may be touched; empty where it may."""
     if previous is not None and request["serial"] < previous["serial"]:
         return "refused: serial %d is older than %d, which wrote here last" % (request["serial"], previous["serial"])
-    if request["verb"] == "apply" and hashlib.sha256(contents).hexdigest() != module["sha256"]:
+    if request["verb"] == "apply" and files.sha256(contents).hexdigest() != module["sha256"]:
         return "the contents did not arrive as they were sent (sha256 differs); nothing was written"
     root = os.environ.get(kit.TEST_ROOT, "")
     if "root" in kind.declares.needs and not root and os.geteuid() != 0:

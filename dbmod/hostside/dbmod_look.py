@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Query and retrieve: what the result says, what really lies on the host, and where the two differ."""
 
-import base64
+import binascii
 import os
 from typing import Any, Dict, List, Optional
 
@@ -76,7 +76,7 @@ def _contents(evidence: Dict[str, Any], kind: Optional[kit.Type], folder: int) -
     if kind is not None and kind.declares.secret:
         return {"detail": "the contents are secret: the host keeps no copy"}
     data = files.read(folder, evidence_of.CONTENTS, CONTENTS_LIMIT_BYTES) if evidence["removed"] is None else None
-    return {"contents": base64.b64encode(data).decode("ascii")} if data is not None else {}
+    return {"contents": binascii.b2a_base64(data, newline=False).decode("ascii")} if data is not None else {}
 
 
 def present(instance: Optional[int]) -> List[Dict[str, str]]:
