@@ -5,10 +5,10 @@ import contextlib
 import json
 import os
 import select
-import signal
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set
 
+KILL = 9  # signal(7); Python's signal module takes longer to load than what it is needed for
 SET_PARENT_DEATH_SIGNAL = 1  # prctl(2)
 SET_CHILD_SUBREAPER = 36
 ANSWER_LIMIT_BYTES = 8192
@@ -57,7 +57,7 @@ def _be_the_child(work: Callable[[], Dict[str, Any]], writer: int) -> None:
     """Never returns. No descriptor but the answer's stays open: no lock is inherited, output goes nowhere."""
     code = 1
     try:
-        _prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+        _prctl(SET_PARENT_DEATH_SIGNAL, KILL)
         os.setsid()
         nowhere = os.open(os.devnull, os.O_RDWR)
         for standard in (0, 1, 2):
@@ -92,12 +92,12 @@ def _kill_all(child: int, spared: Set[int]) -> None:
     """Kill the child, its session and whatever else descends from it, until none is left."""
     deadline = time.monotonic() + KILL_SECONDS
     with contextlib.suppress(OSError):
-        os.killpg(child, signal.SIGKILL)
+        os.killpg(child, KILL)
     while time.monotonic() < deadline:
         victims = _descendants(spared)
         for victim in victims:
             with contextlib.suppress(OSError):
-                os.kill(victim, signal.SIGKILL)
+                os.kill(victim, KILL)
         for victim in set(_children()) - spared:
             with contextlib.suppress(OSError):
                 os.waitpid(victim, os.WNOHANG)

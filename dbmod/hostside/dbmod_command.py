@@ -4,7 +4,6 @@
 import contextlib
 import os
 import select
-import signal
 import time
 from typing import IO, Any, Dict, NamedTuple, Optional, Sequence
 
@@ -40,7 +39,8 @@ def run(
     errors      keep what it prints on standard error too
     Raises      OSError where it cannot be started, TimedOut
     """
-    import subprocess  # 8 ms, only for types that run something
+    import signal  # 8 ms, only for types that run something
+    import subprocess
 
     process: Any = subprocess.Popen(
         list(arguments),

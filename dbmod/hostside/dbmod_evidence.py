@@ -2,8 +2,8 @@
 """result.json, the host's own evidence of one module: its fields, reading it without trust, making the next one."""
 
 import contextlib
-import datetime
 import json
+import time
 from typing import Any, Dict, NamedTuple, Optional
 
 from . import dbmod_files as files
@@ -64,7 +64,9 @@ def machine() -> str:
 
 
 def now() -> str:
-    return datetime.datetime.now(datetime.timezone.utc).isoformat()
+    """Give the time as ISO 8601 in UTC, to the microsecond."""
+    moment = time.time()
+    return "%s.%06d+00:00" % (time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment)), moment % 1 * 1000000)
 
 
 def read(folder: Optional[int], instance: str) -> Read:

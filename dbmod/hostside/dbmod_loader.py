@@ -9,6 +9,7 @@ used where it is this kit, compiled by this Python, whole, and a file that only 
 
 import binascii
 import contextlib
+import gc
 import json
 import marshal
 import os
@@ -23,12 +24,13 @@ PRIVATE_FILE = 0o100600
 
 def load(stream: BinaryIO) -> None:
     """Install what the header names and hand over to the bundle."""
+    gc.disable()  # code is nothing that could be thrown away
     try:
         header = json.loads(_exactly(stream, int(stream.readline(20))))
         kit = [_exactly(stream, size) for _, size in header["kit"]]
         sources = {name: _exactly(stream, size) for name, size in header["types"]}
     except ValueError:
-        print("\ndbmod-refused - the request did not arrive complete")
+        print("\ndbmod-refused - the request did not arrive complete", flush=True)
         return
     mark = "%s %x %s" % (sys.implementation.cache_tag, sys.hexversion, header["kit_sha256"])
     kept = _compiled(os.path.join(header["home"], COMPILED), mark)
@@ -39,6 +41,7 @@ def load(stream: BinaryIO) -> None:
         module = _module(PACKAGE + "." + name)
         setattr(package.module_utils, name, module)
         exec(compiled, module.__dict__)
+    gc.enable()
     package.module_utils.dbmod_bundle.run(header, sources, stream)
     if kept is None and header["verb"] in ("apply", "remove") and not header["check"]:
         _keep(package.module_utils.dbmod_files, header, mark, code)
@@ -86,3 +89,4 @@ def _head(mark: str, data: bytes) -> bytes:
 
 
 load(sys.stdin.buffer)
+os._exit(0)  # what Python would tidy up at its end takes longer than all the loading

@@ -112,15 +112,15 @@ def test_every_file_is_private_from_its_first_instant(host: hosts.Host, tmp_path
     lines = trace.read_text().splitlines()
     created = [line for line in lines if "O_CREAT" in line and "/dev/null" not in line]
     folders = [line for line in lines if "mkdir" in line]
-    assert len(created) == 2 and len(folders) == 6
+    assert len(created) == 3 and len(folders) == 6
     assert all(line.rpartition(" = ")[0].rstrip().endswith("0600)") and "O_EXCL" in line for line in created)
     assert all(line.rpartition(" = ")[0].rstrip().endswith("0700)") for line in folders)
     assert [line for line in lines if "chmod" in line] == []
     names = re.findall(r'rename\w*\([^"]*"([^"]*)"[^"]*"([^"]*)"', "\n".join(lines))
-    assert names == [(".contents.dat.new", "contents.dat"), (".result.json.new", "result.json")]
+    assert names == [(".contents.dat.new", "contents.dat"), (".result.json.new", "result.json"), (".kit.new", "kit")]
     for path in [host.home, *host.home.rglob("*")]:
         assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600)
-    figure("R17", "host: 2 of 2 files created 0600 and 6 of 6 folders 0700 under umask 0, by strace")
+    figure("R17", "host: 3 of 3 files created 0600 and 6 of 6 folders 0700 under umask 0, by strace")
 
 
 KINDS = ("ValueError", "RuntimeError", "KeyError", "SystemExit", "KeyboardInterrupt")

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -16,7 +17,6 @@ from tests import hosts
 
 Figure = Callable[[str, str], None]
 V1, V2 = b"message=Module.V1\n", b"message=Module.V2\n"
-MIB = 1 << 20
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_a_full_disk_leaves_the_old_contents(host: hosts.Host, small_disk: Path,
     host.home = small_disk / "home"
     old, new = os.urandom(200_000), os.urandom(200_000)
     assert hosts.send_as(host, hosts.ACCEPT, old).result.status == "OK"
-    (small_disk / "filler").write_bytes(bytes(MIB - 200_704 - 4096 - free_kib * 1024 - 4096 * 8))
+    (small_disk / "filler").write_bytes(bytes(shutil.disk_usage(small_disk).free - free_kib * 1024))
     before = hosts.snapshot(host.home)
     sent = hosts.send_as(host, hosts.ACCEPT, new, serial=2, run="run-2")
     pattern = rf"no room for the contents \(needs (\d+) bytes in {host.home}, has (\d+)\)"
