@@ -15,10 +15,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     table   the table's name
     shard   the table, or table-<value of `within`> where a table is split
     within  the field that splits the table into shards; None for a table in one piece
+    first   the field that a key begins with, before a space: what has it in common is found without reading the rest
     """
 
     table: ClassVar[str]
     within: ClassVar[str | None] = None
+    first: ClassVar[str | None] = None
 
     @property
     def key(self) -> str:
@@ -225,6 +227,7 @@ class Attempt(Record, frozen=True, kw_only=True):
 
     table: ClassVar[str] = "attempts"
     within: ClassVar[str | None] = "run_id"
+    first: ClassVar[str | None] = "instance_id"
 
     run_id: str
     instance_id: str

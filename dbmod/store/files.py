@@ -118,7 +118,7 @@ class FileTables:
         return [
             record
             for shard in self._shards(kind, equals)
-            for record in self._records(kind, shard)
+            for record in self._records(kind, shard, equals)
             if all(getattr(record, name) == value for name, value in wanted)
         ]
 
@@ -163,8 +163,9 @@ class FileTables:
         prefix = f"{kind.table}-"
         return sorted(name for name in self.head.shards.keys() | self._changes.keys() if name.startswith(prefix))
 
-    def _records(self, kind: type[R], shard: str) -> list[R]:
-        known = self._store.shard(self.head, shard).all(kind)
+    def _records(self, kind: type[R], shard: str, equals: dict[str, object]) -> list[R]:
+        stored = self._store.shard(self.head, shard)
+        known = stored.beginning(kind, str(equals[kind.first])) if kind.first in equals else stored.all(kind)
         changes = cast("dict[str, R | None]", self._changes.get(shard, {}))
         if not changes:
             return list(known.values())

@@ -42,6 +42,11 @@ class Shard:
                 self._all = {key: self._decode(decoder, key, item) for key, item in self.documents.items()}
         return cast("dict[str, R]", self._all)
 
+    def beginning(self, kind: type[R], word: str) -> dict[str, R]:
+        """Give the records whose key begins with a word, by their key. Only these are decoded."""
+        decoder, start = msgspec.json.Decoder(kind), f"{word} "
+        return {key: self._decode(decoder, key, item) for key, item in self.documents.items() if key.startswith(start)}
+
     def _decode(self, decoder: "msgspec.json.Decoder[R]", key: str, document: msgspec.Raw) -> R:
         try:
             return decoder.decode(document)

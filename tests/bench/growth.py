@@ -9,6 +9,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from dbmod import store
+from dbmod.context import Context
+from dbmod.records import Attempt, Instance, Module
 from tests.bench import _fleet, _measure
 
 SMALL, LARGE, MODULES, BATCH, PAIRS = 10, 10_000, 5, 50, 9
@@ -40,10 +43,26 @@ def main() -> None:
             _fleet.add_batch(here, BATCH)
         figures = _measure.paired(_recorder(small), _recorder(large), pairs=PAIRS)
         _measure.report(f"record one batch of {BATCH}, as a process", *figures, aim=2)
+        small_ask, large_ask, _ = _measure.paired(*(_asked(here) for here in contexts), pairs=PAIRS)
+        print(f"  each worker, to learn what to do: {small_ask * 1000:.1f} ms and {large_ask * 1000:.1f} ms")
         alone = [statistics.median(_fleet.record_batch(here) for _ in range(PAIRS)) for here in contexts]
         print(
             f"  its transaction alone: {alone[0] * 1000:.1f} ms and {alone[1] * 1000:.1f} ms (one shard is rewritten)"
         )
+
+
+def _asked(here: Context) -> Callable[[], None]:
+    """Give what each worker of ansible-playbook begins with, beside hundreds of others."""
+    tables = here.store.snapshot()
+    fleet, module = tables.find(Instance), tables.find(Module)[0]
+    run = _fleet.plan(here, fleet, module)
+
+    def ask() -> None:
+        anew = store.open(here.settings).snapshot()
+        [found] = anew.find(Attempt, run_id=run.id, instance_id=fleet[-1].id)
+        assert found.state == "planned"
+
+    return ask
 
 
 def _recorder(home: Path) -> Callable[[], None]:

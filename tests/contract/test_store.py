@@ -136,6 +136,23 @@ def test_find_compares_fields_by_value(empty_ledger: Store) -> None:
     assert tables.find(Row, module_id="none") == []
 
 
+def test_one_host_of_a_run_is_found_with_what_the_transaction_has_changed(empty_ledger: Store) -> None:
+    run_id, host = ledgers.identifier(1), ledgers.identifier(2)
+    mine, other = ledgers.attempt(2, run_id=run_id), ledgers.attempt(3, run_id=run_id)
+    put(empty_ledger, mine, other, ledgers.attempt(2, run_id=ledgers.identifier(9)))
+    assert mine.key.startswith(f"{getattr(mine, str(Attempt.first))} ")  # what `find` counts on
+    assert empty_ledger.snapshot().find(Attempt, run_id=run_id, instance_id=host) == [mine]
+    assert empty_ledger.snapshot().find(Attempt, run_id=run_id, instance_id=host[:-1]) == []
+    assert len(empty_ledger.snapshot().find(Attempt, instance_id=host)) == 2
+    with empty_ledger.transaction(holder="a test") as tables:
+        done, added = (msgspec.structs.replace(mine, **new) for new in ({"state": "ok"}, {"module_id": "n"}))
+        tables.put(done, added, ledgers.attempt(4, run_id=run_id))
+        found = tables.find(Attempt, run_id=run_id, instance_id=host)
+        assert sorted((one.module_id, one.state) for one in found) == [("m", "ok"), ("n", "planned")]
+        tables.delete(done)
+        assert tables.find(Attempt, run_id=run_id, instance_id=host) == [added]
+
+
 def test_wrong_uses_are_internal_errors(empty_ledger: Store) -> None:
     with pytest.raises(errors.InternalError, match="no field colour"):
         empty_ledger.snapshot().find(Module, colour="blue")
