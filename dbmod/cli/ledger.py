@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from dbmod import config, errors, ledger, store
+from dbmod import config, errors, identity, ledger, store
 from dbmod.cli import ask, options, output
 from dbmod.config import Settings
 from dbmod.context import Context
@@ -69,8 +69,9 @@ def backup(context: Context, *, file: Path, view: output.View) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--force", is_flag=True, help="Also over a ledger that is there; that one is kept aside.")
 @click.option("--lock-wait", type=click.FloatRange(min=0), metavar="SECONDS", help="How long to wait for a writer.")
+@click.option("--reason", metavar="TEXT", default="", help="Why; kept in the history.")
 @options.shown(*SAVED)
-def restore(*, file: Path, force: bool, lock_wait: float | None, view: output.View) -> None:
+def restore(*, file: Path, force: bool, lock_wait: float | None, reason: str, view: output.View) -> None:
     """Put a backup in place; it is verified before anything is touched."""
     from dbmod.store import backup as backups
 
@@ -79,6 +80,9 @@ def restore(*, file: Path, force: bool, lock_wait: float | None, view: output.Vi
     if lock_wait is not None:
         settings = msgspec.structs.replace(settings, lock_wait_seconds=lock_wait)
     saved = backups.restore(settings, file, force=force)
+    with store.open(settings).transaction(holder="ledger-restore") as tables:
+        who = identity.current(settings).name
+        ledger.note(tables, "ledger-restore", actor=who, reason=reason, subject=file.name)
     if saved.replaced:
         output.note(f"The ledger that was there is kept in {saved.replaced}")
     if not saved.has_key:

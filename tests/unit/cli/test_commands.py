@@ -207,9 +207,11 @@ def test_ledger_check_and_backup_and_restore(typed: Typed, tmp_path: Path, monke
     assert "as secret as the contents" in err
     assert typed("key-rotate")[0] == 0
     monkeypatch.setenv("DBMOD_HOME", str(tmp_path / "other"))
-    assert typed("ledger-restore", "b.tar")[0] == 0
+    assert typed("ledger-restore", "b.tar", "--reason", "the disk died")[0] == 0
     assert typed("module-list", "-f", "value", "-c", "Name")[1] == "mymod\n"
     assert typed("ledger-restore", "b.tar")[0] == 2
+    told = json.loads(typed("audit-log")[1].splitlines()[-1])
+    assert (told["verb"], told["subject"], told["reason"]) == ("ledger-restore", "b.tar", "the disk died")
 
 
 def test_ledger_copy_moves_a_ledger_to_another_home(
