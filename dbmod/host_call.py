@@ -20,6 +20,7 @@ from dbmod import (
     rollouts,
     ssh_trouble,
     transport,
+    vault,
 )
 from dbmod.context import Context
 from dbmod.evidence import Outcome
@@ -79,8 +80,9 @@ def beforehand() -> Context | None:
 
     Returns  for `carry_out`; None where the ledger cannot be used, which every host then has as its outcome
     """
-    from dbmod.store import contents  # noqa: F401  (with the cryptography library)
+    from dbmod.store import contents  # noqa: F401  (with what it imports)
 
+    vault.get_ready()
     try:
         here = doors.context()
         tables = here.store.snapshot()
