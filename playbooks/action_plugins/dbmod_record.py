@@ -25,8 +25,7 @@ class ActionModule(ActionBase):
             here = doors.context()
             if arguments.get("subject") == "facts":
                 return doors.record_facts(here, run_id, str(task_vars["dbmod_id"]), arguments["facts"])
-            known_of = task_vars["hostvars"].raw_get  # as tasks left it: a template engine for each host takes longer
-            hosts = {str(host): known_of(host) for host in task_vars["ansible_play_hosts_all"]}
+            hosts = {str(host): task_vars["hostvars"][host] for host in task_vars["ansible_play_hosts_all"]}
             if arguments.get("subject", "modules") == "modules":
                 outcomes = {host: doors.module_report(known, host, run_id) for host, known in hosts.items()}
                 return doors.record_modules(here, run_id, outcomes)
