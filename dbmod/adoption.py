@@ -10,9 +10,11 @@ from dbmod import (
     adopted,
     building,
     clock,
+    conflicts,
     datastores,
     errors,
     fleet,
+    history,
     ids,
     inventory,
     ledger,
@@ -111,11 +113,11 @@ def release(context: Context, instances: Sequence[Instance]) -> None:
             )
     with context.transaction("release") as tables:
         now = clock.now()
-        ledger.refuse_conflicts(tables, "release", [planning.Work(instance=one, module=None) for one in instances])
+        conflicts.refuse(tables, "release", [planning.Work(instance=one, module=None) for one in instances])
         tables.put(*(REPLACE(one, status="DELETED", updated_at=now, deleted_at=now) for one in instances))
         ledger.close_rows(tables, [one.id for one in instances])
         gone = [one.id for one in instances]
-        ledger.note(tables, "release", actor=context.actor.name, reason=context.reason, instance_ids=gone)
+        history.note(tables, "release", actor=context.actor.name, reason=context.reason, instance_ids=gone)
         adopted.close_empty_clusters(tables)
 
 

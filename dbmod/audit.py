@@ -5,10 +5,10 @@ from typing import Literal
 
 import msgspec
 
-from dbmod import cloud, cloud_machines, errors, ledger, marks
+from dbmod import cloud, cloud_machines, errors, history, marks
 from dbmod.cloud_machines import Thing
 from dbmod.context import Context
-from dbmod.records import Attempt, Instance, Run
+from dbmod.records import CHANGING_INSTANCES, Attempt, Instance, Run
 from dbmod.store.interface import Tables
 
 PROVIDER = "openstack"
@@ -51,7 +51,7 @@ def busy(tables: Tables) -> set[str]:
     return {
         attempt.instance_id
         for run in tables.find(Run)
-        if run.is_open and run.verb in ledger.CHANGING_INSTANCES
+        if run.is_open and run.verb in CHANGING_INSTANCES
         for attempt in tables.find(Attempt, run_id=run.id, batch=0)
     }
 
@@ -107,7 +107,7 @@ def clean(context: Context, findings: Sequence[Finding]) -> list[str]:
     if not context.actor.admin:
         raise errors.Refused("You must be admin to remove what is in the cloud and not in the fleet.")
     with context.transaction("audit") as tables:
-        ledger.note(tables, "audit", actor=context.actor.name, reason=context.reason)
+        history.note(tables, "audit", actor=context.actor.name, reason=context.reason)
     left = []
     for region in sorted({one.region for one in findings}):
         unwanted = [one.thing for one in removable(findings) if one.thing and one.region == region]

@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from dbmod import errors, evidence, ledger
-from dbmod.records import Attempt, Cluster, Instance, Module, Run
+from dbmod import errors, evidence
+from dbmod.records import ASKING, Attempt, Cluster, Instance, Module, Run
 from dbmod.store.interface import Tables
 
 CURSOR = re.compile(r"([0-9]{1,18})(?:\.([0-9]{1,9}))?\Z")
@@ -123,7 +123,7 @@ def _of_note(run: Run, attempts: Iterable[Attempt]) -> Iterator[Change]:
 
 
 def _of_attempt(run: Run, attempt: Attempt) -> Change:
-    asked = run.verb in ledger.ASKING  # a question moves nothing from one version to another
+    asked = run.verb in ASKING  # a question moves nothing from one version to another
     return _change(
         run,
         event="attempt",
@@ -140,7 +140,7 @@ def _is_told(run: Run, attempt: Attempt) -> bool:
     """Tell whether an attempt is a change: of those that only asked, what corrected the ledger or read contents."""
     if attempt.state == "planned" or run.options.get("check"):
         return False
-    return run.verb not in ledger.ASKING or attempt.changed or (run.verb == "retrieve" and bool(attempt.module_id))
+    return run.verb not in ASKING or attempt.changed or (run.verb == "retrieve" and bool(attempt.module_id))
 
 
 def _change(run: Run, **fields: Any) -> Change:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from dbmod import clock, cloud, cloud_machines, datastores, errors, keypairs, ledger, lookup, planning
+from dbmod import clock, cloud, cloud_machines, conflicts, datastores, errors, history, keypairs, lookup, planning
 from dbmod.context import Context
 from dbmod.records import Attempt, Instance, Run
 
@@ -103,9 +103,9 @@ def take_console_keys(context: Context, reference: str) -> bool:
         return False
     with context.transaction("update") as tables:
         one = lookup.instance(tables, found.id, actor=context.actor)
-        ledger.refuse_conflicts(tables, "update", [planning.Work(instance=one, module=None)])
+        conflicts.refuse(tables, "update", [planning.Work(instance=one, module=None)])
         tables.put(msgspec.structs.replace(one, host_keys=tuple(keys), updated_at=clock.now()))
-        ledger.note(tables, "update", actor=context.actor.name, reason=context.reason, instance_ids=[one.id])
+        history.note(tables, "update", actor=context.actor.name, reason=context.reason, instance_ids=[one.id])
     return True
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from dbmod import clock, datastores, errors, ledger, lookup, names, planning, providers
+from dbmod import clock, conflicts, datastores, errors, history, ledger, lookup, names, planning, providers
 from dbmod.context import Context
 from dbmod.records import Attempt, Cluster, Instance, InstanceStatus, Run
 from dbmod.store.interface import Tables
@@ -103,12 +103,10 @@ def rename(context: Context, reference: str, name: str) -> Instance:
     refuse_bad_name(name)
     with context.transaction("update") as tables:
         instance = lookup.instance(tables, reference, actor=context.actor)
-        ledger.refuse_conflicts(
-            tables, "update", [planning.Work(instance=instance, module=None)]
-        )  # its host is known by name
+        conflicts.refuse(tables, "update", [planning.Work(instance=instance, module=None)])  # its host is known by name
         renamed = REPLACE(instance, name=name, updated_at=clock.now())
         tables.put(renamed)
-        ledger.note(tables, "update", actor=context.actor.name, reason=context.reason, instance_ids=[instance.id])
+        history.note(tables, "update", actor=context.actor.name, reason=context.reason, instance_ids=[instance.id])
     return renamed
 
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from dbmod import clock, errors, ledger, lookup
+from dbmod import clock, errors, history, lookup
 from dbmod.context import Context
 from dbmod.records import Hold, Instance
 
@@ -69,7 +69,7 @@ def _put(context: Context, reference: str, verb: str, until: datetime | None, *,
         given = Hold(reason=context.reason, by=context.actor.name, since=now, until=until) if is_held else None
         held = msgspec.structs.replace(instance, hold=given, updated_at=now)
         tables.put(held)
-        ledger.note(
+        history.note(
             tables,
             verb,
             actor=context.actor.name,

@@ -6,15 +6,12 @@ from typing import Any
 
 import msgspec
 
-from dbmod import answers, clock, errors, evidence, planning, processes
+from dbmod import answers, clock, conflicts, errors, evidence, planning, processes
 from dbmod.evidence import Outcome
 from dbmod.ids import new_id
-from dbmod.records import Attempt, Cluster, Instance, Module, Owner, Row, Run, RunState
+from dbmod.records import ASKING, Attempt, Cluster, Instance, Owner, Row, Run, RunState
 from dbmod.store.interface import Store, Tables
 
-CHANGING_INSTANCES = ("adopt", "create", "delete", "restart", "grow", "shrink")
-ASKING = ("query", "retrieve", "reconcile")
-EXPIRES_AFTER = timedelta(hours=6)  # a run on another machine that was not renewed for so long is lost
 IDLE = ("NONE", "No tasks for the cluster.")  # what a cluster does when no run works on it
 REPLACE = msgspec.structs.replace
 
@@ -44,7 +41,7 @@ def plan(
     spread  the hosts, batch by batch; may be empty for a run about instances only
     Raises  Refused where another open run works on the same
     """
-    refuse_conflicts(tables, verb, work)
+    conflicts.refuse(tables, verb, work)
     now = clock.now()
     run = Run(
         id=new_id(),
@@ -80,73 +77,11 @@ def plan_instances(tables: Tables, run: Run, instances: Sequence[Instance]) -> R
     Returns  the run, now about these instances
     """
     work = [planning.Work(instance=instance, module=None) for instance in instances]
-    refuse_conflicts(tables, run.verb, work, but=run.id)
+    conflicts.refuse(tables, run.verb, work, but=run.id)
     claims = planning.attempts(run.id, work, [instances])
     claimed = REPLACE(run, subject=_subject(instances))
     tables.put(claimed, *(REPLACE(claim, batch=0) for claim in claims))
     return claimed
-
-
-def note(
-    tables: Tables,
-    verb: str,
-    *,
-    actor: str,
-    reason: str,
-    module_id: str | None = None,
-    options: Mapping[str, Any] | None = None,
-    subject: str = "",
-    instance_ids: Sequence[str] = (),
-) -> None:
-    """Keep in the history a change that touches no host: registering, changing, deleting a module, renaming.
-
-    options  what was done: of a sync {"modules": module id → what}, for one commit has one run; where contents were
-             changed {"versions": module id → [number before or None, number after]}; of a pruning {"pruned": [number]}
-    subject  see Run
-    """
-    now = clock.now()
-    run_id = new_id()
-    tables.put(
-        Run(
-            id=run_id,
-            serial=tables.serial + 1,
-            verb=verb,
-            playbook="",
-            module_id=module_id,
-            cluster_id=None,
-            options=dict(options or {}),
-            actor=actor,
-            reason=reason,
-            subject=subject,
-            state="done",
-            owner=None,
-            batch=0,
-            batch_sizes=(),
-            delay_seconds=0,
-            max_errors=None,
-            created_at=now,
-            renewed_at=now,
-            ended_at=now,
-            closed_in=tables.serial + 1,
-        )
-    )
-    done = [
-        Attempt(
-            run_id=run_id,
-            instance_id=one,
-            module_id="",
-            batch=0,
-            position=position,
-            order=0,
-            state="ok",
-            number=0,
-            from_number=None,
-            sha256="",
-            ended_at=now,
-        )
-        for position, one in enumerate(instance_ids)
-    ]
-    put_closed(tables, *done)
 
 
 def put_closed(tables: Tables, *attempts: Attempt) -> None:
@@ -237,20 +172,6 @@ def _ended(tables: Tables, run: Run, *, message: str) -> Run:
     return ended
 
 
-def refuse_while_worked_on(tables: Tables, module: Module) -> None:
-    """Refuse to take a module away that an open run still has to carry to hosts."""
-    for run in tables.find(Run):
-        if (
-            run.is_open
-            and not _is_dead(run)
-            and tables.find(Attempt, run_id=run.id, module_id=module.id, state="planned")
-        ):
-            raise errors.Refused(
-                f"Module '{module.name}' is being worked on by run {run.id}.",
-                next_step=f"dbmod run-wait {run.id}, or dbmod run-cancel {run.id}",
-            )
-
-
 def request_stop(tables: Tables, run_id: str, *, by: str) -> Run:
     """Ask a run to stop after the batch in flight; the gate before the next batch reads it. A paused one ends now."""
     run = REPLACE(open_run(tables, run_id), stop_requested_by=by)
@@ -275,10 +196,10 @@ def sweep(store: Store) -> list[Run]:
 
     Returns  the runs that were lost
     """
-    if not [run for run in store.snapshot().find(Run) if _is_dead(run)]:
+    if not [run for run in store.snapshot().find(Run) if conflicts.is_dead(run)]:
         return []
     with store.transaction(holder="sweep") as tables:
-        lost = [lose(tables, run) for run in tables.find(Run) if _is_dead(run)]
+        lost = [lose(tables, run) for run in tables.find(Run) if conflicts.is_dead(run)]
     for run in lost:
         store.delete_contents(run.id)
     return lost
@@ -299,29 +220,6 @@ def exit_code(attempts: Sequence[Attempt]) -> int:
     if hosts and hosts == unreached:
         return 4
     return 1 if any(attempt.is_bad or attempt.state == "cancelled" for attempt in attempts) else 0
-
-
-def refuse_conflicts(tables: Tables, verb: str, work: Sequence[planning.Work], *, but: str = "") -> None:
-    """Refuse what another open run works on.
-
-    but  a run that is in nobody's way: the one being planned
-    """
-    if verb in ASKING:
-        return
-    wanted = {(item.instance.id, item.module.id if item.module else "") for item in work}
-    touched = {instance_id for instance_id, _ in wanted}
-    names = {item.instance.id: item.instance.name for item in work}
-    for run in tables.find(Run):
-        if not run.is_open or run.verb in ASKING or run.id == but or _is_dead(run):
-            continue
-        for attempt in tables.find(Attempt, run_id=run.id, state="planned"):
-            whole = attempt.module_id == "" or (attempt.instance_id, "") in wanted
-            if attempt.instance_id in touched and (whole or (attempt.instance_id, attempt.module_id) in wanted):
-                raise errors.Refused(
-                    f"Instance '{names[attempt.instance_id]}' is being worked on by run {run.id}.",
-                    details={"run": f"{run.verb} by {run.actor} since {clock.seconds(run.created_at)}, {run.state}"},
-                    next_step=f"dbmod run-wait {run.id}, or dbmod run-cancel {run.id}",
-                )
 
 
 def _abandon_rest(tables: Tables, run: Run, *, at: datetime, why: str = "") -> list[Attempt]:
@@ -366,11 +264,3 @@ def _give_up_instance(tables: Tables, run: Run, instance_id: str, *, why: str) -
 def _subject(instances: Sequence[Instance]) -> str:
     names = {instance.id: instance.name for instance in instances}
     return next(iter(names.values()), "") if len(names) < 2 else f"{len(names)} instances"
-
-
-def _is_dead(run: Run) -> bool:
-    if not run.is_open or run.owner is None:
-        return False
-    if run.owner.host == processes.this_host():
-        return not processes.is_alive(run.owner)
-    return clock.now() - run.renewed_at > EXPIRES_AFTER

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from dbmod import errors, identity, ledger, module_rules, registry
+from dbmod import errors, history, identity, module_rules, registry
 from dbmod.context import Context
 from dbmod.declaration import Declaration, Declared, Entry
 from dbmod.records import Module, Source
@@ -256,7 +256,7 @@ def _write(context: Context, tables: Tables, step: Step) -> None:
 
 def _note(context: Context, tables: Tables, written: Sequence[Step]) -> None:
     subject = written[0].after.name if len(written) == 1 else f"{len(written)} modules"
-    ledger.note(
+    history.note(
         tables,
         "module-sync",
         actor=context.actor.name,

@@ -14,7 +14,7 @@ from dbmod.config import Settings
 from dbmod.context import Context
 from dbmod.paces import Pace
 from dbmod.planning import Work
-from dbmod.records import Instance, Module, Row, Run
+from dbmod.records import ASKING, Instance, Module, Row, Run
 from dbmod.selection import Selection, select
 from dbmod.store.interface import Tables
 
@@ -302,10 +302,10 @@ def write(
         verb=verb,
         playbook=f"module_{PLAYBOOKS.get(verb, verb)}",
         work=work,
-        spread=planning.batches(instances, sizes=plan.sizes, apart=verb not in ledger.ASKING),
+        spread=planning.batches(instances, sizes=plan.sizes, apart=verb not in ASKING),
         actor=context.actor.name,
         reason=context.reason,
-        options={**options, **({} if verb in ledger.ASKING else {"pace": msgspec.to_builtins(pace)})},
+        options={**options, **({} if verb in ASKING else {"pace": msgspec.to_builtins(pace)})},
         module_id=module_id,
         delay_seconds=pace.delay_seconds,
         max_errors=plan.max_errors,

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from dbmod import clock, errors, ledger, lookup, rollouts
+from dbmod import clock, errors, history, lookup, rollouts
 from dbmod.context import Context
 from dbmod.records import Attempt, Instance, Module, Row, Run, Version
 from dbmod.store.interface import Tables
@@ -51,7 +51,7 @@ def prune(
         versions = [REPLACE(one, pruned_at=now) if one.number in going else one for one in module.versions]
         if going:
             tables.put(REPLACE(module, versions=tuple(versions)))
-            ledger.note(
+            history.note(
                 tables,
                 "module-prune",
                 actor=context.actor.name,

@@ -279,6 +279,10 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
     started_ticks: int  # field 22 of /proc/<pid>/stat: a reused pid is another process
 
 
+ASKING = ("query", "retrieve", "reconcile")  # verbs that change no host, and are in nobody's way
+CHANGING_INSTANCES = ("adopt", "create", "delete", "restart", "grow", "shrink")
+
+
 class Run(Record, frozen=True, kw_only=True):
     """One execution of a playbook."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from dbmod import clock, errors, ids, ledger, lookup, module_rules, module_types
+from dbmod import clock, conflicts, errors, history, ids, lookup, module_rules, module_types
 from dbmod.context import Context
 from dbmod.identity import Actor
 from dbmod.records import Module, Source, Version
@@ -204,7 +204,7 @@ def refuse_delete(tables: Tables, module: Module, *, actor: Actor, force: bool =
     if module.is_admin and not actor.admin:
         raise errors.Refused("You must be admin to delete a module with these options. (Module is an admin module)")
     _refuse_admin_options(_as_request(module, Change()), actor=actor, action="delete")
-    ledger.refuse_while_worked_on(tables, module)
+    conflicts.refuse_while_worked_on(tables, module)
     module_rules.refuse_delete_of_held(tables, module, force=force)
 
 
@@ -237,7 +237,7 @@ def versions_between(before: Module | None, after: Module | None) -> list[int | 
 
 
 def _note(context: Context, tables: Tables, verb: str, module_id: str, versions: list[int | None]) -> None:
-    ledger.note(
+    history.note(
         tables,
         verb,
         actor=context.actor.name,

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from dbmod import errors, host_call, ledger, logins, paths, processes, run_directory, ssh_trouble
 from dbmod.context import Context
 from dbmod.failpoints import failpoint
-from dbmod.records import Attempt, Run
+from dbmod.records import CHANGING_INSTANCES, Attempt, Run
 from dbmod.store import durable
 
 DOORS = ("dbmod_plan", "dbmod_gate", "dbmod_apply", "dbmod_record")  # told in their own way
@@ -133,7 +133,7 @@ class _Display:
             host: one.name if bearers[one.name] == 1 else f"{one.name} ({one.id})" for host, one in hosts.items()
         }
         self.batches = len(run.batch_sizes)
-        self.is_about_instances = run.verb in ledger.CHANGING_INSTANCES
+        self.is_about_instances = run.verb in CHANGING_INSTANCES
         self.last_error = ""
         self.failures: list[str] = []
         self.sealed: set[str] = set()  # hosts of which it was told

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from dbmod import adoption, building, clock, errors, fleet, holds, ledger, lookup, passwords, providers
+from dbmod import adoption, building, clock, errors, fleet, history, holds, lookup, passwords, providers
 from dbmod.cli import ask, carry, complete, holding, options, output, paging, parsing, shapes
 from dbmod.cli.carry import Outcome
 from dbmod.cli.options import Display
@@ -254,7 +254,7 @@ def password(context: Context, *, instance: str) -> None:
     with context.transaction("password") as tables:
         one = lookup.instance(tables, instance, actor=context.actor)
         known = passwords.read(context.store, one)
-        ledger.note(tables, "password", actor=context.actor.name, reason=context.reason, instance_ids=[one.id])
+        history.note(tables, "password", actor=context.actor.name, reason=context.reason, instance_ids=[one.id])
     output.line(known)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from dbmod import config, errors, identity, ledger, store
+from dbmod import config, errors, history, identity, store
 from dbmod.cli import ask, options, output
 from dbmod.config import Settings
 from dbmod.context import Context
@@ -82,7 +82,7 @@ def restore(*, file: Path, force: bool, lock_wait: float | None, reason: str, vi
     saved = backups.restore(settings, file, force=force)
     with store.open(settings).transaction(holder="ledger-restore") as tables:
         who = identity.current(settings).name
-        ledger.note(tables, "ledger-restore", actor=who, reason=reason, subject=file.name)
+        history.note(tables, "ledger-restore", actor=who, reason=reason, subject=file.name)
     if saved.replaced:
         output.note(f"The ledger that was there is kept in {saved.replaced}")
     if not saved.has_key:
@@ -131,7 +131,7 @@ def rotate(context: Context) -> None:
     """Encrypt all contents anew, with a new key."""
     done = context.store.rotate_key()
     with context.transaction("key-rotate") as tables:
-        ledger.note(tables, "key-rotate", actor=context.actor.name, reason=context.reason)
+        history.note(tables, "key-rotate", actor=context.actor.name, reason=context.reason)
     again = ", going on where it was interrupted" if done.was_interrupted else ""
     output.note(f"{done.files} contents are encrypted with the key {done.key_id} now{again}. Backups need the old key.")
 

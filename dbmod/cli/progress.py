@@ -4,9 +4,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from dbmod import ledger
 from dbmod.cli import layout, output
-from dbmod.records import Attempt, Run
+from dbmod.records import ASKING, Attempt, Run
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,7 +60,7 @@ class Plain(Quiet):
         self.done: set[str] = set()  # hosts of this batch; one that has several modules is told several times
 
     def start(self, run: Run, hosts: Mapping[str, str], attempts: Sequence[Attempt]) -> None:
-        self.asking = run.verb in ledger.ASKING
+        self.asking = run.verb in ASKING
         output.note(title(run, hosts, attempts))
 
     def batch(self, number: int, of: int, hosts: Sequence[str]) -> None:
@@ -95,7 +94,7 @@ class Live:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bars
 
-        self.asking = run.verb in ledger.ASKING
+        self.asking = run.verb in ASKING
         self.console = Console(stderr=True, highlight=False, markup=False, no_color=not output.has_colour(sys.stderr))
         self.bars = Bars(
             TextColumn("{task.description}", markup=False),

@@ -11,7 +11,7 @@ from dbmod.cli import carry, complete, options, output
 from dbmod.cli.carry import Outcome
 from dbmod.cli.options import Display
 from dbmod.context import Context
-from dbmod.records import Attempt, Cluster, Instance, Module, Row, Run
+from dbmod.records import ASKING, Attempt, Cluster, Instance, Module, Row, Run
 from dbmod.selection import Selection
 from dbmod.store.interface import Tables
 
@@ -246,7 +246,7 @@ def _subject(context: Context, tables: Tables, what: str) -> Mapping[str, str]:
 
 def _tried(tables: Tables, run: Run, attempt: Attempt) -> tuple[Any, ...]:
     instance, module = tables.get(Instance, attempt.instance_id), tables.get(Module, attempt.module_id)
-    asked = run.verb in ledger.ASKING  # a question moves nothing from one version to another
+    asked = run.verb in ASKING  # a question moves nothing from one version to another
     return (
         clock.seconds(attempt.ended_at or attempt.started_at or run.created_at),
         run.id,

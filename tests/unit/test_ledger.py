@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dbmod import clock, errors, gate, ledger, planning, processes
+from dbmod import clock, conflicts, errors, gate, ledger, planning, processes
 from dbmod.evidence import Outcome
 from dbmod.records import Attempt, Cluster, Instance, Module, Row, Run
 from dbmod.store.interface import Store
@@ -458,9 +458,9 @@ def test_a_sweep_without_dead_runs_takes_no_lock(fleet_of_four: Store) -> None:
 def test_a_run_of_another_machine_is_lost_when_it_was_not_renewed_for_hours(fleet_of_four: Store, put: Put) -> None:
     run = plan(fleet_of_four)
     far = REPLACE(processes.owner(), host="far")
-    put(REPLACE(run, owner=far, renewed_at=clock.now() - ledger.EXPIRES_AFTER + timedelta(minutes=1)))
+    put(REPLACE(run, owner=far, renewed_at=clock.now() - conflicts.EXPIRES_AFTER + timedelta(minutes=1)))
     assert ledger.sweep(fleet_of_four) == []
-    put(REPLACE(run, owner=far, renewed_at=clock.now() - ledger.EXPIRES_AFTER - timedelta(minutes=1)))
+    put(REPLACE(run, owner=far, renewed_at=clock.now() - conflicts.EXPIRES_AFTER - timedelta(minutes=1)))
     assert [one.id for one in ledger.sweep(fleet_of_four)] == [run.id]
 
 
