@@ -27,7 +27,9 @@ case ${2:?usage: build_images.sh DIRECTORY RELEASE} in
         exit 1
         ;;
 esac
-mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' | grep '/debian$' | head -n 1)
+mirrors=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' | sort -u)
+mirror=$(grep -m 1 '/debian$' <<<"$mirrors")
+security=$(grep -m 1 '/debian-security$' <<<"$mirrors" || true)
 mkdir -p "$directory"
 cd "$directory"
 
@@ -54,8 +56,7 @@ make_base() {
         --include=systemd,systemd-sysv,dbus,openssh-server,python3,python3-apt,iproute2,iputils-ping,ca-certificates,procps,sudo,e2fsprogs \
         "$suite" plain "$mirror"
     if [ "$suite" != sid ]; then # which has one source alone, and debootstrap wrote it
-        sed "s/bookworm/$suite/" /etc/apt/sources.list.d/debian.sources >plain/etc/apt/sources.list.d/debian.sources
-        : >plain/etc/apt/sources.list
+        printf 'deb %s main\n' "$mirror $suite-updates" ${security:+"$security $suite-security"} >>plain/etc/apt/sources.list
     fi
     grep -hE '^Acquire::Check' /etc/apt/apt.conf.d/* >plain/etc/apt/apt.conf.d/99machine || true
     echo force-unsafe-io >plain/etc/dpkg/dpkg.cfg.d/unsafe-io  # these hosts never see a power cut

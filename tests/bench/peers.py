@@ -5,9 +5,10 @@ Each puts contents on every host, privately, has them read there, and brings the
 `ansible, a shell` is pyinfra's shell job in a task of Ansible's own: what Ansible takes for itself.
 Aim at 100 hosts: ansible-playbook at least 2.5 times slower than dbmod, dbmod at most 1.5 times as slow as pyinfra.
 
-python -m tests.bench.peers [HOSTS …]
+python -m tests.bench.peers [--release RELEASE] [HOSTS …]    the hosts' RELEASE as in tests/beds/build_images.sh
 """
 
+import argparse
 import contextlib
 import hashlib
 import shlex
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from importlib import metadata
 from pathlib import Path
 
 from dbmod import paths
@@ -64,13 +66,15 @@ asyncio.run(main())
 """
 
 
-def main(counts: Sequence[int]) -> None:
+def main(counts: Sequence[int], release: str) -> None:
     programs = _environment()
     with contextlib.closing(Bed()) as bed, bed.borrow_hosts() as lent, tempfile.TemporaryDirectory() as place:
         _measure.headline(f"The ping job beside its peers, {ROUNDS} rounds in turn, at most {AT_ONCE} hosts at once")
+        ssh = subprocess.run(["ssh", "-V"], check=True, capture_output=True, text=True).stderr.split(",")[0]
+        print(f"  {ssh}, hosts of {release}, ansible-core {metadata.version('ansible-core')}")
         machines: list[Host] = []
         for count in counts:
-            machines += lent.take(count - len(machines))
+            machines += lent.take(count - len(machines), release=release)
             _compare(lent, machines, Path(place, str(count)), programs)
 
 
@@ -171,4 +175,8 @@ def _asyncssh(machines: Sequence[Host], place: Path, programs: Path) -> Callable
 
 
 if __name__ == "__main__":
-    main([int(word) for word in sys.argv[1:]] or COUNTS)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--release", default=cache.RELEASE)
+    parser.add_argument("counts", metavar="HOSTS", type=int, nargs="*", default=COUNTS)
+    given = parser.parse_args()
+    main(given.counts, given.release)
