@@ -272,6 +272,11 @@ def _told(here: Context, run_id: str, closed: Sequence[Attempt]) -> Answer:
     }
 
 
+def run_of_play(variables: Mapping[str, Any]) -> str:
+    """Give the id of the run whose plan the plays were handed, see playbooks/tasks/plan.yml."""
+    return str(plain(variables["hostvars"].raw_get("localhost")["plan"]["run"]))
+
+
 def plain_host(variables: Mapping[str, Any], template: Callable[[Any], Any] = plain) -> dict[str, Any]:
     """Pick what a door has to know of a host; its other variables stay Ansible's.
 

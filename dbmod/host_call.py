@@ -1,5 +1,7 @@
 """One round trip to one host for a run: what it gets, what came back."""
 
+import atexit
+import gc
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -75,7 +77,14 @@ def sender(plugin: Any) -> Send:
     return send
 
 
-def beforehand() -> Context | None:
+class Ready(msgspec.Struct, frozen=True, kw_only=True):
+    """What is the same for every host."""
+
+    context: Context
+    sources: dict[str, str]  # type → source, of all that are known
+
+
+def beforehand() -> Ready | None:
     """Do once what is the same for every host. Called before Ansible forks its workers: each of them inherits it.
 
     Returns  for `carry_out`; None where the ledger cannot be used, which every host then has as its outcome
@@ -83,28 +92,46 @@ def beforehand() -> Context | None:
     from dbmod.store import contents  # noqa: F401  (with what it imports)
 
     vault.get_ready()
+    _load_plugins()
     try:
-        here = doors.context()
-        tables = here.store.snapshot()
+        ready = _ready()
+        tables = ready.context.store.snapshot()
         tables.find(Module)
+        tables.find(Attempt, run_id="none", instance_id="none")  # none, but then it is known how one is read
+        tables.get(Run, "none")
         for provider in {one.provider for one in tables.find(Instance)}.intersection(providers.names()):
             providers.describe(provider)
     except errors.DbmodError:
         return None
-    return here
+    gc.freeze()  # all this stays: no collection has to look at it, here or in a worker
+    atexit.register(gc.freeze)  # nor at what there is at the end
+    return ready
 
 
-def carry_out(run_id: str, variables: Mapping[str, Any], send: Send, *, here: Context | None = None) -> dict[str, Any]:
+def _ready() -> Ready:
+    here = doors.context()
+    return Ready(context=here, sources=module_types.sources(here.settings))
+
+
+def _load_plugins() -> None:
+    """Let Ansible find and import what it reaches hosts with; else every worker does so for itself."""
+    from ansible.plugins.loader import become_loader, connection_loader, shell_loader
+
+    for loader, name in ((connection_loader, "ssh"), (become_loader, "sudo"), (shell_loader, "sh")):
+        loader.get(name, class_only=True)
+
+
+def carry_out(run_id: str, variables: Mapping[str, Any], send: Send, *, ready: Ready | None = None) -> dict[str, Any]:
     """Do the work of a run on one host.
 
     variables  the host's, see doors.plain_host
     send       runs a shell command on the host with bytes on its standard input
-    here       what `beforehand` gave
+    ready      what `beforehand` gave
     Returns    {"changed": bool, "outcome": an Outcome}; {"skipped": True} where nothing is left to do there.
                A request that cannot be made (contents or key missing) is an outcome too, so that it is recorded
     """
     try:
-        return _carry_out(here or doors.context(), run_id, variables, send)
+        return _carry_out(ready or _ready(), run_id, variables, send)
     except errors.DbmodError as error:
         refused = evidence.not_asked(str(variables["dbmod_id"]), transport.text(error.what), was_refused=True)
         return {"changed": False, "outcome": msgspec.to_builtins(refused)}
@@ -115,7 +142,8 @@ def carry_out(run_id: str, variables: Mapping[str, Any], send: Send, *, here: Co
         return {"changed": False, "outcome": msgspec.to_builtins(lost)}
 
 
-def _carry_out(here: Context, run_id: str, variables: Mapping[str, Any], send: Send) -> dict[str, Any]:
+def _carry_out(ready: Ready, run_id: str, variables: Mapping[str, Any], send: Send) -> dict[str, Any]:
+    here = ready.context
     tables = here.store.snapshot()
     run = ledger.open_run(tables, run_id)
     attempts = [
@@ -129,7 +157,7 @@ def _carry_out(here: Context, run_id: str, variables: Mapping[str, Any], send: S
     request = _request(here, tables, run, variables, modules)
     failpoint("before_send")
     with memory.lent(here.settings.home_path / "runs" / "memory", _size_bytes(tables, run, request, modules)):
-        reply = send(transport.command(interpreter(variables)), _frame(here, request, modules))
+        reply = send(transport.command(interpreter(variables)), _frame(ready, request, modules))
     failpoint("after_send")
     limit = transport.ANSWER_LIMIT_BYTES + (4 * config.MIB * 64 if run.verb == "retrieve" else 0)
     said = f"{reply.output}\n{reply.trouble}" if reply.trouble else reply.output  # no copy of what may be 85 MiB
@@ -236,14 +264,14 @@ def _module_request(run: Run, module: Module, attempt: Attempt) -> transport.Mod
     )
 
 
-def _frame(here: Context, request: transport.Request, modules: list[tuple[Module, Attempt]]) -> bytes:
+def _frame(ready: Ready, request: transport.Request, modules: list[tuple[Module, Attempt]]) -> bytes:
     """Put the bytes together; contents are decrypted here, in memory, and nowhere else."""
     used = {module.type for module, _ in modules}
-    sources = module_types.sources(here.settings, used or None)
+    sources = {name: source for name, source in ready.sources.items() if name in used or not used}
     contents = []
     if request.verb == "apply":
         contents = [
-            b"" if asked.removes else here.store.read_contents(module.id, attempt.number)
+            b"" if asked.removes else ready.context.store.read_contents(module.id, attempt.number)
             for asked, (module, attempt) in zip(request.modules, modules, strict=True)
         ]
     return transport.frame(request, sources, contents)

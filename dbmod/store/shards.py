@@ -1,5 +1,6 @@
 """A shard: one TinyDB file. Its documents are the records as they are in JSON, each under its key."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
@@ -20,6 +21,11 @@ ENCODER = msgspec.json.Encoder()
 FILE = msgspec.json.Decoder(dict[str, dict[str, msgspec.Raw]])
 
 
+@functools.cache
+def _decoder(kind: type[R]) -> "msgspec.json.Decoder[R]":
+    return msgspec.json.Decoder(kind)
+
+
 class Shard:
     """The documents of one shard of one generation. They never change; each is decoded when it is first asked for."""
 
@@ -32,19 +38,19 @@ class Shard:
         if self._all is not None:
             return cast("R | None", self._all.get(key))
         document = self.documents.get(key)
-        return None if document is None else self._decode(msgspec.json.Decoder(kind), key, document)
+        return None if document is None else self._decode(_decoder(kind), key, document)
 
     def all(self, kind: type[R]) -> dict[str, R]:
         """Give all records by their key. The dictionary is shared: callers do not change it."""
         if self._all is None:
-            decoder = msgspec.json.Decoder(kind)
+            decoder = _decoder(kind)
             with kinds.collector_paused(len(self.documents)):
                 self._all = {key: self._decode(decoder, key, item) for key, item in self.documents.items()}
         return cast("dict[str, R]", self._all)
 
     def beginning(self, kind: type[R], word: str) -> dict[str, R]:
         """Give the records whose key begins with a word, by their key. Only these are decoded."""
-        decoder, start = msgspec.json.Decoder(kind), f"{word} "
+        decoder, start = _decoder(kind), f"{word} "
         return {key: self._decode(decoder, key, item) for key, item in self.documents.items() if key.startswith(start)}
 
     def _decode(self, decoder: "msgspec.json.Decoder[R]", key: str, document: msgspec.Raw) -> R:

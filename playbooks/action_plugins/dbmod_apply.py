@@ -13,14 +13,15 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))  # a checkout without 
 
 from dbmod import doors, host_call
 
-HERE = host_call.beforehand()  # Ansible loads this file in its main process
+READY = host_call.beforehand()  # Ansible loads this file in its main process
 
 
 class ActionModule(ActionBase):
-    """Argument: run (an id)."""
+    """No arguments: an expression for the run would be compiled in the worker of every host."""
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
-        run_id = str(doors.plain(self._task.args["run"]))
         host = doors.plain_host(task_vars, self._templar.template)
-        return result | doors.guarded(lambda: host_call.carry_out(run_id, host, host_call.sender(self), here=HERE))
+        return result | doors.guarded(
+            lambda: host_call.carry_out(doors.run_of_play(task_vars), host, host_call.sender(self), ready=READY)
+        )
