@@ -19,7 +19,7 @@ def close(tables: Tables, run: Run, asked: Attempt, outcome: Outcome | None) -> 
     now = clock.now()
     if outcome is None or not outcome.answer.finished:
         return [evidence.judge(asked, run, outcome, at=now)], []
-    results = {result.module: result for result in outcome.answer.results}
+    results = {result.module: _of_itself(result, asked) for result in outcome.answer.results}
     attempts = [REPLACE(asked, state="ok", ended_at=now)]
     rows = []
     for module in tables.find(Module):
@@ -37,6 +37,14 @@ def close(tables: Tables, run: Run, asked: Attempt, outcome: Outcome | None) -> 
         said = correction.what if correction else _said(run, after, result)
         attempts.append(_answer(asked, module, result, message=said, changed=correction is not None))
     return attempts, rows
+
+
+def _of_itself(result: Result, asked: Attempt) -> Result:
+    """Give what a host says of itself: of another instance it may say what it likes, and nobody believes it."""
+    if result.evidence is None or result.evidence.instance == asked.instance_id:
+        return result
+    problem = "result.json names another instance"
+    return REPLACE(result, status="ERROR", message=problem, note="unknown", detail=problem, evidence=None)
 
 
 def _unread(module: Module, problem: str) -> Result:

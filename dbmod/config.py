@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from dbmod import errors
+from dbmod import errors, paths
 
 MIB = 1 << 20
 SECRETS = ("DBMOD_KEY", "DBMOD_PREVIOUS_KEY")  # read where they are used; never a setting, never shown
@@ -78,6 +78,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def __post_init__(self) -> None:
         if not self.home:
             raise ValueError("home must not be empty")
+        if os.path.expanduser(self.home).startswith("~"):  # noqa: PTH111  (pathlib's raises)
+            raise ValueError("home begins with `~`, and who that is nobody knows here: set HOME, or DBMOD_HOME")
         if self.ledger and not self.ledger.startswith((*LEDGER_SCHEMES, "/", "~")):
             raise ValueError("ledger must be postgresql://…, or the absolute path of a file that holds that")
         if not 1 <= self.contents_limit_bytes <= 64 * MIB:
@@ -101,7 +103,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def actor_name(self) -> str:
-        return self.actor or getpass.getuser()
+        try:
+            return self.actor or getpass.getuser()
+        except (KeyError, OSError):  # no account has the number, as in a container that runs under any
+            return f"uid {os.getuid()}"
 
     @property
     def local_path(self) -> Path:
@@ -126,7 +131,15 @@ def candidate_files(environ: Mapping[str, str]) -> list[Path]:
     """List where a configuration file may be; the first that exists is taken."""
     if environ.get("DBMOD_CONFIG"):
         return [Path(environ["DBMOD_CONFIG"])]
-    return [Path("dbmod.yml"), Path("~/.config/dbmod/dbmod.yml").expanduser(), Path("/etc/dbmod/dbmod.yml")]
+    return [Path("dbmod.yml"), paths.named("~/.config/dbmod/dbmod.yml"), Path("/etc/dbmod/dbmod.yml")]
+
+
+def file_in_use(environ: Mapping[str, str]) -> Path | None:
+    """Give the configuration file. The one that DBMOD_CONFIG names has to be there, which reading it tells."""
+    for path in candidate_files(environ):
+        if os.path.exists(path) or environ.get("DBMOD_CONFIG"):  # noqa: PTH110  (False where we may not look)
+            return path
+    return None
 
 
 def load(environ: Mapping[str, str] | None = None) -> Loaded:
@@ -166,20 +179,20 @@ def shown(settings: Settings) -> dict[str, Any]:
 
 
 def _from_file(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
-    for path in candidate_files(environ):
-        if os.path.exists(path) or environ.get("DBMOD_CONFIG"):  # noqa: PTH110  (False where we may not look)
-            from dbmod import yaml_file  # 15 ms, only where there is a file
+    path = file_in_use(environ)
+    if path is None:
+        return {}, {}
+    from dbmod import yaml_file  # 15 ms, only where there is a file
 
-            data = yaml_file.read(path) or {}
-            if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
-                raise errors.BadInput(f"{path} must hold `key: value` lines")
-            unknown = sorted(set(data) - set(Settings.__struct_fields__))
-            if unknown:
-                raise errors.BadInput(
-                    f"{path}: dbmod has no such setting: {', '.join(unknown)}", next_step="dbmod config lists them all"
-                )
-            return dict(data), dict.fromkeys(data, str(path))
-    return {}, {}
+    data = yaml_file.read(path) or {}
+    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+        raise errors.BadInput(f"{path} must hold `key: value` lines")
+    unknown = sorted(set(data) - set(Settings.__struct_fields__))
+    if unknown:
+        raise errors.BadInput(
+            f"{path}: dbmod has no such setting: {', '.join(unknown)}", next_step="dbmod config lists them all"
+        )
+    return dict(data), dict.fromkeys(data, str(path))
 
 
 def _from_text(text: str) -> Any:

@@ -352,6 +352,20 @@ def test_a_reconcile_repairs_the_ledger_from_the_host(fleet_of_four: Store) -> N
     assert not again.changed
 
 
+def test_a_host_is_believed_about_itself_alone(fleet_of_four: Store, put: Put) -> None:
+    of_another = builders.row(MODULE, HOSTS[1], 1, serial=5)
+    put(of_another)
+    for verb in ("reconcile", "query"):
+        _, answered = ask(fleet_of_four, verb, seen(2, serial=500, instance=HOSTS[1].id))
+        assert (answered.changed, answered.evidence, answered.message) == (
+            False,
+            None,
+            "result.json names another instance",
+        )
+    assert fleet_of_four.snapshot().find(Row) == [of_another]
+    assert fleet_of_four.snapshot().serial < 500
+
+
 def test_a_host_that_did_not_finish_its_answer_is_unknown_and_one_that_is_silent_unreachable(
     fleet_of_four: Store, put: Put
 ) -> None:
