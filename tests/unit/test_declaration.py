@@ -1,6 +1,7 @@
 """The file that declares modules: its form, where contents may lie, where they come from."""
 
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -128,14 +129,20 @@ def test_contents_may_lie_below_and_behind_links_that_stay_there(read: Read, tea
 
 
 @pytest.mark.parametrize(
-    "path", ["../outside", "/etc/hostname", "deep/../../outside", "link", "directory/outside", "loop", "''", '"a\\0b"']
+    "path", ["../outside", "/etc/hostname", "deep/../../outside", "link", "directory/outside", "''", '"a\\0b"']
 )
 def test_contents_elsewhere_are_refused(read: Read, team: Path, path: str) -> None:
     (team.parent / "outside").write_text(SECRET)
     (team / "link").symlink_to("../outside")
     (team / "directory").symlink_to("..")
-    (team / "loop").symlink_to("loop")
     assert refusal(read, one(path)).startswith(f"The contents file of module 'mymod' does not lie below {team}.")
+
+
+def test_contents_in_a_loop_of_links_are_refused(read: Read, team: Path) -> None:
+    (team / "loop").symlink_to("loop")
+    # Python 3.13 finds the loop only where the file is read.
+    reason = rf"The contents file of module 'mymod' (does not lie below {team}|cannot be read: Too many levels)"
+    assert re.match(reason, refusal(read, one("loop")))
 
 
 @pytest.mark.parametrize(
