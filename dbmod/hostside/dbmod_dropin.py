@@ -23,6 +23,7 @@ BUSY_SECONDS = 200  # what a server may take to read its data; a type itself has
 POLL_SECONDS = 0.05
 
 State = Dict[str, Any]
+Old = Tuple[Optional[bytes], Optional[bytes]]  # a file of settings, and the state that belongs to it
 
 
 class Site(NamedTuple):
@@ -95,12 +96,12 @@ def place(site: Site, data: Optional[bytes]) -> None:
         site.host.remove_file(site.file)
 
 
-def kept(site: Site) -> Tuple[Optional[bytes], Optional[bytes]]:
+def kept(site: Site) -> Old:
     """Give file and state, to put them back."""
     return site.host.read_file(site.file), site.host.read_file(site.state_file)
 
 
-def put_back(site: Site, old: Tuple[Optional[bytes], Optional[bytes]]) -> None:
+def put_back(site: Site, old: Old) -> None:
     data, state = old
     place(site, data)
     if state is None:
@@ -140,6 +141,32 @@ def restart(site: Site, started: Optional[str]) -> str:
             answered = time.monotonic()
         time.sleep(POLL_SECONDS)
     return "it does not answer after its restart"
+
+
+def restarted(site: Site, link: Any, waiting: List[str], old: Old, restarts: bool) -> List[str]:
+    """Restart the server where settings wait for it; give those that still do.
+
+    old     file and state, which are put back where it does not come up
+    Raises  Refused, after the old settings are back
+    """
+    if not waiting or not restarts or not site.host.restart_command:
+        return waiting
+    reason = restart(site, link.started())
+    if not reason:
+        return []
+    put_back(site, old)
+    still = restart(site, None)
+    state = "it still does not answer" if still else "it is up"
+    raise kit.Refused(
+        "%s did not come up, the old settings are back and %s; refused with %s: %s"
+        % (site.server.TITLE, state, ", ".join(waiting), reason)
+    )
+
+
+def waiting_of(state: State, link: Any) -> List[str]:
+    """Give the settings that wait for a restart which has not been since."""
+    waiting: List[str] = state["pending"]
+    return waiting if link is not None and link.started() == state["started"] else []
 
 
 def state_of(host: kit.Host) -> Optional[State]:

@@ -14,6 +14,7 @@ Values = Dict[str, str]
 NAME = "mysql"
 TITLE = "MariaDB or MySQL"
 EXACT = False  # the server rounds; what it made of a value is known only afterwards
+YIELDS = True  # what SET PERSIST keeps, somebody wanted to outlive the next restart
 MAIN = "my.cnf"
 USUAL = ("/etc/mysql/my.cnf", "/etc/my.cnf")  # of Debian and Red Hat
 ENDING = ".cnf"
