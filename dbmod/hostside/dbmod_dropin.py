@@ -18,6 +18,8 @@ from . import dbmod_kit as kit
 
 OWN = "etc/conf.d"  # of an instance that dbmod made
 ADOPTED = "/etc/dbmod/%s"
+# AppArmor lets the MySQL of Debian and Ubuntu read here alone; it does not start with an !includedir it cannot read.
+BESIDE_MYSQL = "/etc/mysql/dbmod/%s"
 STATE = "%s/dbmod-%s.state"  # what the module's type has to remember
 BUSY_SECONDS = 200  # what a server may take to read its data; a type itself has 300
 POLL_SECONDS = 0.05
@@ -59,8 +61,14 @@ def site_of(server: Any, host: kit.Host) -> Site:
     texts = {path: (host.read_file(path) or b"").decode("utf-8", "replace") for path in found}
     said = re.compile(r"^\s*port\s*[= ]\s*%d\b" % host.port, re.MULTILINE)
     for path in [path for path in found if said.search(texts[path])] + found:
-        return Site(server, host, ADOPTED % host.instance, path, texts[path])
+        return Site(server, host, _adopted(server, host.instance, path, texts[path]), path, texts[path])
     raise kit.Refused("the configuration of %s is in none of %s" % (server.TITLE, ", ".join(server.USUAL)))
+
+
+def _adopted(server: Any, instance: str, main_file: str, main: str) -> str:
+    usual = ADOPTED % instance
+    is_beside = main_file.startswith("/etc/mysql/") and not server.includes(main, usual)
+    return BESIDE_MYSQL % instance if is_beside else usual
 
 
 def _paths(pattern: str, host: kit.Host) -> List[str]:
@@ -171,7 +179,7 @@ def waiting_of(state: State, link: Any) -> List[str]:
 
 def state_of(host: kit.Host) -> Optional[State]:
     """Read what the last apply wrote down; None where there was none."""
-    for directory in (OWN, ADOPTED % host.instance):
+    for directory in (OWN, ADOPTED % host.instance, BESIDE_MYSQL % host.instance):
         data = host.read_file(STATE % (directory, host.module))
         if data is not None:
             state: State = json.loads(data.decode("utf-8"))
