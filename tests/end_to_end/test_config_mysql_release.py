@@ -214,14 +214,22 @@ def test_first_apply_beneath_a_persisted_setting_claims_nothing(oracle: Adopted)
     oracle.remove()
 
 
-def test_line_of_a_file_that_is_read_later_is_named(oracle: Adopted) -> None:
-    other = f"{oracle.directory}/zz.cnf"
+def test_file_that_is_read_later_and_command_line_are_named(oracle: Adopted) -> None:
+    other, unit = f"{oracle.directory}/zz.cnf", "/etc/systemd/system/mysql.service.d/options.conf"
     oracle.host.run("tee", other, text="[mysqld]\nback_log = 90\n")
-    status, message = oracle.apply("[mysqld]\nback_log = 70\n")
-    assert (status, message.partition(" written, ")[2]) == ("OK", f"overridden by {other}: back_log"), message
+    oracle.host.run("mkdir", "-p", unit.rpartition("/")[0])
+    oracle.host.run("tee", unit, text="[Service]\nExecStart=\nExecStart=/usr/sbin/mysqld --innodb-read-io-threads=3\n")
+    oracle.host.run("systemctl", "daemon-reload")
+    status, message = oracle.apply("[mysqld]\nback_log = 70\ninnodb_read_io_threads = 2\n")
+    told = f"overridden by {other}: back_log, overridden by its command line: innodb_read_io_threads"
+    assert (status, message.partition(" written, ")[2]) == ("OK", told), message
     process = oracle.process()
     assert (oracle.again(), oracle.changed(), oracle.process()) == (("OK", message), False, process)
-    oracle.host.run("rm", other)
+    oracle.host.run("rm", other, unit)
+    oracle.host.run("systemctl", "daemon-reload")
+    oracle.site.well("restart", "oracle")
+    status, message = oracle.again()
+    assert (status, message[-10:], oracle.changed()) == ("OK", " in effect", False), message
     oracle.remove()
 
 
