@@ -21,7 +21,7 @@ HOSTSIDE = paths.PACKAGE / "hostside"
 # In the order they import each other.
 KIT = ("files", "child", "command", "kit", "evidence", "work", "change", "look", "bundle")
 # What only some types import; it goes along with those alone. In the same order.
-EXTRAS = ("expressions", "dropin", "redis", "mysql", "postgresql", "packages", "exporters")
+EXTRAS = ("expressions", "dropin", "redis", "mysql", "postgresql", "overrides", "packages", "exporters")
 FACTS = ("datastore", "datastore_version", "directory", "address", "port", "memory_mib", "restart_command")
 BOOTSTRAP = (
     "import sys;sys.version_info<(3,6)and(print('dbmod-refused - dbmod needs Python 3.6 or newer on the host'),"

@@ -86,13 +86,14 @@ from ansible.module_utils import dbmod_dropin as dropin
 from ansible.module_utils import dbmod_expressions as expressions
 from ansible.module_utils import dbmod_kit as kit
 from ansible.module_utils import dbmod_mysql as mysql
+from ansible.module_utils import dbmod_overrides as overrides
 from ansible.module_utils import dbmod_postgresql as postgresql
 from ansible.module_utils import dbmod_redis as redis
 
 SERVERS = {"redis": redis, "mysql": mysql, "postgresql": postgresql}
 DECLARES = kit.Declares(restarts=True, datastores=tuple(SERVERS), admin=True)  # archive_command, init_file …
 
-EMPTY = {"digest": "", "before": {}, "texts": {}, "values": {}, "unseen": [], "pending": [], "started": ""}
+EMPTY = {"digest": "", "before": {}, "texts": {}, "values": {}, "unseen": [], "pending": [], "started": "", "stuck": {}}
 DIRECTIVE = re.compile(r"#\s*dbmod:\s*(.*)")
 SAMPLE = {"memory_mib": 1024, "address": "127.0.0.1", "port": 1024, "server_id": 1}
 
@@ -142,16 +143,19 @@ def remove(contents, host):
     with dropin.connected(site) as link:
         before = state["before"]
         now = {} if link is None else link.values(sorted(before))
+        found = overrides.find(site, link, state["values"], now)
         old = dropin.kept(site)
         dropin.place(site, None)
         waiting = set(state["values"]) - set(before) | set(state["unseen"])
         if link is None:
             waiting = []
         else:
-            waiting.update(link.make_live({name: before[name] for name in now if now[name] != before[name]}))
-            waiting = restarted(site, link, sorted(waiting), old, may_restart(contents.decode("utf-8", "replace")))
+            others = [name for name in found if now[name] != state["values"][name]]  # which are not ours to change
+            waiting.update(link.make_live({n: before[n] for n in now if now[n] != before[n] and n not in others}))
+            restarts = may_restart(contents.decode("utf-8", "replace"))
+            waiting = dropin.restarted(site, link, sorted(waiting), old, restarts)
     host.remove_file(site.state_file)
-    return kit.Outcome(True, "settings removed" + pending(waiting))
+    return kit.Outcome(True, "settings removed" + pending(waiting) + overrides.kept(site, before, waiting))
 
 
 def query(host):
@@ -169,10 +173,11 @@ def query(host):
             if link is None:
                 return ""  # nothing to compare with; that it is down is told elsewhere
             now = link.values(sorted(state["values"]))
-            waiting = waiting_of(state, link)
+            waiting = dropin.waiting_of(state, link)
+            found = overrides.find(site, link, state["values"], now)
     except kit.Busy:
         return ""
-    return overridden(state, now, waiting)
+    return overrides.told(state["values"], now, waiting, found)
 
 
 def made(site, link, rendered, expected, restarts):
@@ -185,13 +190,17 @@ def made(site, link, rendered, expected, restarts):
         expected = dict(expected, **{name: old_state["values"].get(name, expected[name]) for name in same})
     wanted = dict({name: value for name, value in old_state["before"].items() if name not in expected}, **expected)
     now = {} if link is None else link.values(sorted(wanted))
-    waiting = waiting_of(old_state, link) if is_placed else []
-    differing = {name: wanted[name] for name in now if now[name] != wanted[name] and name not in waiting}
+    waiting = dropin.waiting_of(old_state, link) if is_placed else []
+    found = overrides.find(site, link, expected, now) if is_placed else {}
+    stuck = old_state.get("stuck", {}) if is_placed else {}
+    left = overrides.left(site, now, found, stuck).union(waiting)
+    differing = {name: wanted[name] for name in now if now[name] != wanted[name] and name not in left}
     is_whole = is_placed and not site.host.unfinished
     if site.host.check or (is_whole and not differing):
-        message = message_of(site, data, waiting) if link is not None else unanswered(site, data)
-        others = overridden(old_state, now, waiting) if is_placed else ""
-        return kit.Outcome(not is_placed or bool(differing), ", ".join(filter(None, [message, others])))
+        then = dict(now, **differing) if is_placed else {}
+        told = overrides.told(expected, then, waiting, found)
+        said = unanswered(site, data) if link is None else message_of(data, waiting, told)
+        return kit.Outcome(not is_placed or bool(differing), said)
     state = {
         "server": site.server.NAME,
         "digest": dropin.digest_of(data),
@@ -201,16 +210,20 @@ def made(site, link, rendered, expected, restarts):
         "unseen": sorted(set(names) - set(expected)),
         "pending": [],
         "started": "",
+        "stuck": {},
     }
     old = dropin.kept(site)
     dropin.write_state(site, state)
     dropin.place(site, data)
     if link is None:
         return kit.Outcome(True, unanswered(site, data))
+    found = overrides.find(site, link, expected, now)
+    left = overrides.left(site, now, found, stuck)
+    tried = {name: value for name, value in differing.items() if name not in left}
     unseen = [] if is_whole else set(state["unseen"]) | (set(old_state["unseen"]) - set(names))
-    waiting = sorted(set(waiting) | set(unseen) | set(link.make_live(differing)))
-    state["pending"] = restarted(site, link, waiting, old, restarts)
-    return settled(site, state, is_change=not is_placed or state["pending"] != waiting, tried=differing)
+    waiting = sorted(set(waiting) | set(unseen) | (set(link.make_live(tried)) - set(found)))
+    state["pending"] = dropin.restarted(site, link, waiting, old, restarts)
+    return settled(site, state, is_change=not is_placed or state["pending"] != waiting, tried=tried)
 
 
 def settled(site, state, is_change, tried):
@@ -219,41 +232,22 @@ def settled(site, state, is_change, tried):
         if link is None:
             raise kit.Refused("%s does not answer any more" % site.server.TITLE)
         now = link.values(sorted(state["values"]))
+        found = overrides.find(site, link, state["values"], now)
+        back = {name: state["values"][name] for name in found if now[name] != state["values"][name]}
+        if back and not site.server.YIELDS:  # a restart took it
+            link.make_live(back)
+            now = link.values(sorted(state["values"]))
         state["started"] = link.started()
     if not site.server.EXACT:
-        state["values"].update((name, value) for name, value in now.items() if name not in state["pending"])
+        taken = {name: now[name] for name in now if name not in state["pending"] and name not in found}
+        state["values"].update(taken)
     state["before"] = {name: value for name, value in state["before"].items() if name in state["values"]}
-    dropin.write_state(site, state)
     others = [name for name in now if now[name] != state["values"][name] and name not in state["pending"]]
-    is_change = is_change or any(name not in others for name in tried)
-    message = message_of(site, site.host.read_file(site.file), state["pending"])
-    return kit.Outcome(is_change, message + (", overridden: %s" % ", ".join(sorted(others)) if others else ""))
-
-
-def restarted(site, link, waiting, old, restarts):
-    """Restart the server where settings wait for it; give those that still do.
-
-    old     file and state, which are put back where it does not come up
-    Raises  Refused, after the old settings are back
-    """
-    if not waiting or not restarts or not site.host.restart_command:
-        return waiting
-    reason = dropin.restart(site, link.started())
-    if not reason:
-        return []
-    dropin.put_back(site, old)
-    still = dropin.restart(site, None)
-    state = "it still does not answer" if still else "it is up"
-    raise kit.Refused(
-        "%s did not come up, the old settings are back and %s; refused with %s: %s"
-        % (site.server.TITLE, state, ", ".join(waiting), reason)
-    )
-
-
-def overridden(state, now, waiting):
-    """Say which settings have other values by now than the last apply left; empty if none."""
-    others = [name for name, value in state["values"].items() if now.get(name, value) != value and name not in waiting]
-    return "overridden: %s" % ", ".join(sorted(others)) if others else ""
+    state["stuck"] = {name: [now[name], found.get(name, "")] for name in others}
+    dropin.write_state(site, state)
+    told = overrides.told(state["values"], now, state["pending"], found)
+    message = message_of(site.host.read_file(site.file), state["pending"], told)
+    return kit.Outcome(is_change or any(name not in others for name in tried), message)
 
 
 def text_of(contents):
@@ -301,13 +295,10 @@ def values_of(site):
     }
 
 
-def waiting_of(state, link):
-    """Give the settings that wait for a restart which has not been since."""
-    return state["pending"] if link is not None and link.started() == state["started"] else []
-
-
-def message_of(site, data, waiting):
-    return "settings %s in effect%s" % (dropin.digest_of(data)[:12], pending(waiting))
+def message_of(data, waiting, told):
+    is_live = not told or told.startswith(overrides.LATER)
+    said = "settings %s %s" % (dropin.digest_of(data)[:12], "in effect" if is_live else "written")
+    return said + pending(waiting) + (", " + told if told else "")
 
 
 def unanswered(site, data):

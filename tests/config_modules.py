@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from dbmod import errors, operations, registry
+from dbmod import errors, fleet, operations, registry
 from dbmod.records import Attempt, Instance, Run
 from dbmod.selection import Selection
 from tests import local_fleet
@@ -38,7 +38,10 @@ class Configured:
 
     def query(self) -> str:
         run = self.fleet.planned(operations.plan_question(self.fleet.context, "query", self.selection))
-        return " ".join(one.message for one in self._attempts(run))
+        return " ".join(one.message for one in self._attempts(run) if one.message)
+
+    def restart(self) -> None:
+        assert self.fleet.carry_out(fleet.plan_restart(self.fleet.context, self.instance.name)).state == "done"
 
     @property
     def directory(self) -> Path:

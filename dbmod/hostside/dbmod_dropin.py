@@ -18,10 +18,13 @@ from . import dbmod_kit as kit
 
 OWN = "etc/conf.d"  # of an instance that dbmod made
 ADOPTED = "/etc/dbmod/%s"
+# AppArmor lets the MySQL of Debian and Ubuntu read here alone; it does not start with an !includedir it cannot read.
+BESIDE_MYSQL = "/etc/mysql/dbmod/%s"
 STATE = "%s/dbmod-%s.state"  # what the module's type has to remember
 POLL_SECONDS = 0.05
 
 State = Dict[str, Any]
+Old = Tuple[Optional[bytes], Optional[bytes]]  # a file of settings, and the state that belongs to it
 
 
 class Site(NamedTuple):
@@ -57,8 +60,14 @@ def site_of(server: Any, host: kit.Host) -> Site:
     texts = {path: (host.read_file(path) or b"").decode("utf-8", "replace") for path in found}
     said = re.compile(r"^\s*port\s*[= ]\s*%d\b" % host.port, re.MULTILINE)
     for path in [path for path in found if said.search(texts[path])] + found:
-        return Site(server, host, ADOPTED % host.instance, path, texts[path])
+        return Site(server, host, _adopted(server, host.instance, path, texts[path]), path, texts[path])
     raise kit.Refused("the configuration of %s is in none of %s" % (server.TITLE, ", ".join(server.USUAL)))
+
+
+def _adopted(server: Any, instance: str, main_file: str, main: str) -> str:
+    usual = ADOPTED % instance
+    is_beside = main_file.startswith("/etc/mysql/") and not server.includes(main, usual)
+    return BESIDE_MYSQL % instance if is_beside else usual
 
 
 def _paths(pattern: str, host: kit.Host) -> List[str]:
@@ -94,12 +103,12 @@ def place(site: Site, data: Optional[bytes]) -> None:
         site.host.remove_file(site.file)
 
 
-def kept(site: Site) -> Tuple[Optional[bytes], Optional[bytes]]:
+def kept(site: Site) -> Old:
     """Give file and state, to put them back."""
     return site.host.read_file(site.file), site.host.read_file(site.state_file)
 
 
-def put_back(site: Site, old: Tuple[Optional[bytes], Optional[bytes]]) -> None:
+def put_back(site: Site, old: Old) -> None:
     data, state = old
     place(site, data)
     if state is None:
@@ -145,9 +154,35 @@ def restart(site: Site, started: Optional[str]) -> str:
     return "it does not answer after its restart"
 
 
+def restarted(site: Site, link: Any, waiting: List[str], old: Old, restarts: bool) -> List[str]:
+    """Restart the server where settings wait for it; give those that still do.
+
+    old     file and state, which are put back where it does not come up
+    Raises  Refused, after the old settings are back
+    """
+    if not waiting or not restarts or not site.host.restart_command:
+        return waiting
+    reason = restart(site, link.started())
+    if not reason:
+        return []
+    put_back(site, old)
+    still = restart(site, None)
+    state = "it still does not answer" if still else "it is up"
+    raise kit.Refused(
+        "%s did not come up, the old settings are back and %s; refused with %s: %s"
+        % (site.server.TITLE, state, ", ".join(waiting), reason)
+    )
+
+
+def waiting_of(state: State, link: Any) -> List[str]:
+    """Give the settings that wait for a restart which has not been since."""
+    waiting: List[str] = state["pending"]
+    return waiting if link is not None and link.started() == state["started"] else []
+
+
 def state_of(host: kit.Host) -> Optional[State]:
     """Read what the last apply wrote down; None where there was none."""
-    for directory in (OWN, ADOPTED % host.instance):
+    for directory in (OWN, ADOPTED % host.instance, BESIDE_MYSQL % host.instance):
         data = host.read_file(STATE % (directory, host.module))
         if data is not None:
             state: State = json.loads(data.decode("utf-8"))

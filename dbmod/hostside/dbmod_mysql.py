@@ -14,6 +14,7 @@ Values = Dict[str, str]
 NAME = "mysql"
 TITLE = "MariaDB or MySQL"
 EXACT = False  # the server rounds; what it made of a value is known only afterwards
+YIELDS = True  # what SET PERSIST keeps, somebody wanted to outlive the next restart
 MAIN = "my.cnf"
 USUAL = ("/etc/mysql/my.cnf", "/etc/my.cnf")  # of Debian and Red Hat
 ENDING = ".cnf"
@@ -21,7 +22,9 @@ PORT = 3306
 DOWN_SECONDS = 60  # without any answer after a restart; while it repairs its data it does not answer
 PREFIXES = ("loose_", "global_")
 SECTION = re.compile(r"\[(?:mysqld|server|mariadb|mariadbd)(?:-[0-9.]+)?\]\Z")
-ADJUSTED = re.compile(r"option '([^']+)': .* adjusted to ")
+ADJUSTED = re.compile(r"option '([^']+)': (?:.* adjusted to |boolean value .* recognized)")
+# MySQL says neither what it adjusts, nor what a file makes of a setting, while SET PERSIST has another value for it.
+MYSQL_ALONE = ("--log-error-verbosity=2", "--loose-persisted-globals-load=OFF")
 WORD = re.compile(r"[a-z][a-z0-9_]*\Z")
 RESERVED = frozenset(
     [
@@ -123,11 +126,13 @@ def check(host: kit.Host, text: str, main_file: str, link: "Optional[Link]") -> 
         candidate, told = folder + "/my.cnf", folder + "/told"
         with open(candidate, "w", encoding="utf-8") as file:
             file.write("!include %s\n%s\n" % (host.path(main_file), text))
+        words = ["--defaults-file=" + candidate]
         if os.path.basename(program) == "mysqld" and "MariaDB" not in _said(host, [program, "--version"]):
-            _said(host, [program, "--defaults-file=" + candidate, "--validate-config"], wanted)
+            _said(host, [program, *words, "--validate-config"], wanted)
+            words += MYSQL_ALONE
         # The table that is wanted comes after 100 KiB of help, so it goes to a file.
-        words = ["sh", "-c", 'exec "$0" --defaults-file="$1" --help --verbose > "$2"', program, candidate, told]
-        _refuse_adjusted(_said(host, words, wanted), wanted)
+        to_file = ["sh", "-c", 'told=$1; shift; exec "$0" "$@" --help --verbose > "$told"', program, told]
+        _refuse_adjusted(_said(host, to_file + words, wanted), wanted)
         with open(told, encoding="utf-8", errors="replace") as file:
             known = _table(file.read())
     return {name: known[name] for name in wanted if name in known}

@@ -19,6 +19,7 @@ Values = Dict[str, str]
 NAME = "postgresql"
 TITLE = "PostgreSQL"
 EXACT = True  # the program tells what it makes of a value
+YIELDS = True  # what ALTER SYSTEM keeps cannot be changed by a reload
 MAIN = "postgresql.conf"
 USUAL = ("/etc/postgresql/*/*/postgresql.conf", "/var/lib/pgsql/data/postgresql.conf")  # of Debian and Red Hat
 ENDING = ".conf"
@@ -100,16 +101,19 @@ def check(host: kit.Host, text: str, main_file: str, link: "Optional[Link]") -> 
     data = _data(host, main_file)
     folder = tempfile.mkdtemp(prefix="dbmod-postgresql-")
     try:
-        candidate = folder + "/postgresql.conf"
+        candidate, alone = folder + "/postgresql.conf", folder + "/alone.conf"
         with open(candidate, "w", encoding="utf-8") as file:
             file.write("%s\n%s\n" % (include_line(main).replace("include_dir", "include", 1), text))
-        words = [_program(link), "-D", data, "--config-file=" + candidate, "-C"]
+        with open(alone, "w", encoding="utf-8") as file:  # what ALTER SYSTEM keeps in the data directory is none of it
+            file.write("include '%s'\ndata_directory = '%s'\n" % (candidate, folder))
+        words = [_program(link), "-D", data]
         if os.geteuid() == 0:
             owner = os.stat(data)
-            os.chown(folder, owner.st_uid, owner.st_gid)
-            os.chown(candidate, owner.st_uid, owner.st_gid)
+            for path in (folder, candidate, alone):
+                os.chown(path, owner.st_uid, owner.st_gid)
             words = _as_user(owner.st_uid, owner.st_gid) + words
-        _said(host, [*words, "port"], wanted)
+        _said(host, [*words, "--config-file=" + candidate, "-C", "port"], wanted)
+        words += ["--config-file=" + alone, "-C"]
         return {name: _said(host, [*words, name], wanted) for name in wanted if "." not in name}
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -21,6 +21,7 @@ Values = Dict[str, str]
 NAME = "redis"
 TITLE = "Redis"
 EXACT = True  # a scratch server tells how Redis writes a value
+YIELDS = False  # CONFIG REWRITE writes down what runs: once that is right, the next one is too
 MAIN = "redis.conf"
 USUAL = ("/etc/redis/redis.conf", "/etc/valkey/valkey.conf", "/etc/redis.conf")  # of Debian and Red Hat
 ENDING = ".conf"
@@ -94,7 +95,7 @@ def include_line(directory: str) -> str:
 def includes(main: str, directory: str) -> bool:
     """Tell whether the server's own configuration reads what lies in a directory."""
     wanted = ["include", "%s/%s" % (directory, INDEX)]
-    return any(line.split() and _words(line) == wanted for line in main.split("\n"))
+    return any(line.split() and words_of(line) == wanted for line in main.split("\n"))
 
 
 def arrange(host: kit.Host, directory: str, like: str, present: List[str]) -> bool:
@@ -110,12 +111,17 @@ def check(host: kit.Host, text: str, main_file: str, link: "Optional[Link]") -> 
     Raises  Refused with the line and the reason where it does not start
     """
     del host, main_file
-    wanted = settings(text)
+    return read(link, text, sorted(settings(text)))
+
+
+def read(link: "Optional[Link]", text: str, names: List[str]) -> Values:
+    """Give what Redis reads in lines of a redis.conf, as it writes it. Raises Refused."""
+    said = settings(text)
     with _scratch(text, _program(link)) as other:
-        for name in sorted(set(QUIET) & set(wanted)):
-            if not other.set(name, wanted[name]):
+        for name in sorted(set(QUIET) & set(said)):
+            if not other.set(name, said[name] if name == "save" else said[name].rpartition(" ")[2]):
                 raise kit.Refused("%s has a value that Redis does not take" % name)
-        return other.values(sorted(wanted))
+        return other.values(names)
 
 
 def connect(host: kit.Host, main: str) -> "Optional[Link]":
@@ -123,7 +129,7 @@ def connect(host: kit.Host, main: str) -> "Optional[Link]":
 
     Raises  Refused where it wants a password that is nowhere; Busy while it loads its data
     """
-    own = {words[0].lower(): words[1] for words in map(_words, main.split("\n")) if len(words) == 2}
+    own = {words[0].lower(): words[1] for words in map(words_of, main.split("\n")) if len(words) == 2}
     held = host.read_file("etc/password")
     password = held.decode().strip() if held is not None else own.get("requirepass", "")
     address = (host.address or "127.0.0.1", host.port or int(own.get("port", PORT)))
@@ -225,7 +231,7 @@ class Link:
                 raise kit.Refused("Redis refuses the account (%s)" % said.partition(" ")[0])
 
 
-def _words(line: str) -> List[str]:
+def words_of(line: str) -> List[str]:
     """Read a line of a file that is not ours: what cannot be read has no words."""
     try:
         return shlex.split(line, comments=False) if not line.lstrip().startswith("#") else []
@@ -315,5 +321,5 @@ def _reason(log: str, text: str) -> str:
 
 
 def _named(line: str) -> str:
-    words: Tuple[str, ...] = tuple(_words(line))
+    words: Tuple[str, ...] = tuple(words_of(line))
     return words[0] if words else "?"

@@ -78,3 +78,21 @@ def test_restart_is_left_to_the_user_where_the_contents_say_so(maria: Configured
     assert "pending restart: back_log" in message
     assert (maria.pid(), _get(maria, "back_log")) == (pid, "70")
     assert maria.again("buffer") == ("ok", message, False)
+
+
+def test_file_that_is_read_later_is_named_and_restarts_nothing_twice(maria: Configured) -> None:
+    other = maria.directory / "zz.cnf"
+    other.write_text("[mysqld]\nback_log = 65\nmax_connections = 44\n")
+    state, message, changed = maria.apply("buffer", "[mysqld]\nback_log = 60\nmax_connections = 55\n")
+    assert (state, changed, _get(maria, "back_log")) == ("ok", True, "65"), message
+    assert message.endswith(f" written, overridden by {other}: back_log, max_connections")
+    pid = maria.pid()
+    assert maria.again("buffer") == ("ok", message, False)
+    told = message.partition(", ")[2]
+    assert (maria.query().endswith(f"drifted: {told}"), maria.pid()) == (True, pid)
+    other.unlink()
+    maria.restart()
+    state, message, changed = maria.again("buffer")
+    assert (state, message[-10:], changed) == ("ok", " in effect", False), message
+    assert (_get(maria, "back_log"), _get(maria, "max_connections")) == ("60", "55")
+    assert maria.remove("buffer")[1] == "settings removed"

@@ -1,5 +1,6 @@
 """The type config on a real PostgreSQL: at run time, by a restart, refused, put back, overridden, removed."""
 
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -30,14 +31,62 @@ def test_setting_is_changed_by_a_reload_and_comes_back(post: Configured) -> None
     assert message.endswith(" in effect")
     assert (_get(post, "work_mem"), _get(post, "log_connections")) == ("8MB", "on")
     assert post.again("memory") == ("ok", message, False)
-    post.fleet.client(post.instance, """-qc "ALTER SYSTEM SET work_mem = '5MB'" -c 'SELECT pg_reload_conf()'""")
-    assert "overridden: work_mem" in post.query()
-    assert post.again("memory") == ("ok", f"{message}, overridden: work_mem", False)
-    post.fleet.client(post.instance, """-qc 'ALTER SYSTEM RESET work_mem' -c 'SELECT pg_reload_conf()'""")
-    assert post.again("memory") == ("ok", message, False)
-    assert "overridden" not in post.query()
     assert post.remove("memory") == ("ok", "settings removed", True)
     assert (_get(post, "work_mem"), _started(post), post.files()) == (before, started, files)
+
+
+def test_alter_system_counts_more_and_is_named(post: Configured) -> None:
+    overriding = f"overridden by {_get(post, 'data_directory')}/postgresql.auto.conf: work_mem"
+    _alter(post, "SET work_mem = '5MB'")
+    state, message, changed = post.apply("kept", "work_mem = 8MB\nmaintenance_work_mem = 32MB\n")
+    assert (state, changed) == ("ok", True), message
+    assert message.endswith(f" written, {overriding}")
+    assert (_get(post, "work_mem"), _get(post, "maintenance_work_mem")) == ("5MB", "32MB")
+    assert post.again("kept") == ("ok", message, False)
+    assert post.query() == f"drifted: {overriding}"
+    assert post.remove("kept") == ("ok", "settings removed", True)
+    assert _get(post, "work_mem") == "5MB"
+    post.apply("kept", "work_mem = 8MB\nmaintenance_work_mem = 32MB\n")
+    _alter(post, "RESET work_mem")
+    in_effect = message.partition(" written")[0] + " in effect"
+    assert post.again("kept") == ("ok", in_effect, False)
+    assert _get(post, "work_mem") == "8MB"
+    assert "overridden" not in post.query()
+    post.remove("kept")
+
+
+def test_alter_system_that_waits_is_named_before_it_counts(post: Configured) -> None:
+    """What a reload, or the next start, will bring is told while the server still has the module's value."""
+    place = f"{_get(post, 'data_directory')}/postgresql.auto.conf"
+    state, message, _ = post.apply("later", "work_mem = 8MB\nmax_connections = 40\n")
+    assert (state, _get(post, "max_connections")) == ("ok", "40"), message
+    post.fleet.client(post.instance, """-qc "ALTER SYSTEM SET work_mem = '5MB'" """)
+    assert post.query() == f"drifted: overridden at its next start by {place}: work_mem"
+    _alter(post, "SET max_connections = 45")
+    assert post.query() == f"drifted: overridden by {place}: work_mem, at its next start: max_connections"
+    post.restart()
+    told = f"overridden by {place}: max_connections, work_mem"
+    assert (post.query(), _get(post, "max_connections")) == (f"drifted: {told}", "45")
+    started = _started(post)
+    written = message.partition(" in effect")[0] + " written"
+    assert post.again("later") == ("ok", f"{written}, {told}", False)
+    state, message, _ = post.apply("later", "work_mem = 8MB\nmax_connections = 42\n")
+    assert (state, message.partition(", ")[2]) == ("ok", told)
+    assert _started(post) == started  # a restart would be in vain
+    _alter(post, "RESET ALL")
+    state, message, _ = post.again("later")
+    assert (state, _get(post, "max_connections"), _get(post, "work_mem")) == ("ok", "42", "8MB"), message
+    post.remove("later")
+
+
+def test_setting_of_the_administrators_role_is_the_servers_no_less(post: Configured) -> None:
+    post.fleet.client(post.instance, """-qc 'ALTER ROLE CURRENT_USER SET statement_timeout = 0'""")
+    state, message, changed = post.apply("limit", "statement_timeout = 60s\n")
+    assert (state, message[-10:], changed) == ("ok", " in effect", True), message
+    assert post.again("limit") == ("ok", message, False)
+    assert "overridden" not in post.query()
+    post.remove("limit")
+    post.fleet.client(post.instance, """-qc 'ALTER ROLE CURRENT_USER RESET statement_timeout'""")
 
 
 def test_what_needs_a_restart_gets_one_and_survives_it(post: Configured, figure: Callable[[str, str], None]) -> None:
@@ -80,6 +129,11 @@ def test_restart_is_left_to_the_user_where_the_contents_say_so(post: Configured)
     assert "pending restart: " in message
     assert (_get(post, "shared_buffers"), _started(post)) == ("64MB", started)
     assert post.again("buffers") == ("ok", message, False)
+
+
+def _alter(post: Configured, what: str) -> None:
+    post.fleet.client(post.instance, f"""-qc "ALTER SYSTEM {what}" -c 'SELECT pg_reload_conf()'""")
+    time.sleep(0.3)  # the reload is not waited for
 
 
 def _started(post: Configured) -> str:

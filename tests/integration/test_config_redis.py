@@ -1,5 +1,6 @@
 """The type config on a real Redis: at run time, by a restart, refused, put back, overridden, removed."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,15 @@ def red() -> Iterator[Configured]:
 
 def _get(red: Configured, name: str) -> str:
     return red.fleet.client(red.instance, f"CONFIG GET {name}").split()[1]
+
+
+def _let_rewrite(settings: Path, red: Configured) -> bytes:
+    """Let the server rewrite its configuration, as those of Debian's package may."""
+    place = local_fleet.place(red.instance)
+    if place.uid is not None:
+        for path in (settings.parent, settings):
+            os.chown(path, place.uid, place.gid or -1)
+    return settings.read_bytes()
 
 
 def test_setting_is_changed_at_run_time_and_comes_back(red: Configured) -> None:
@@ -96,6 +106,51 @@ def test_restart_is_left_to_the_user_where_the_contents_say_so(red: Configured) 
     assert red.again("databases") == ("ok", message, False)
     assert "overridden" not in red.query()
     assert red.remove("databases")[1].startswith("settings removed")
+
+
+def test_what_config_rewrite_keeps_is_named(red: Configured) -> None:
+    settings = red.directory.parent / "redis.conf"
+    before = _let_rewrite(settings, red)
+    state, message, _ = red.apply("kept", "slowlog-max-len 90\nmaxclients 900\n")
+    red.fleet.client(red.instance, "CONFIG REWRITE")
+    written = settings.read_text()
+    assert written.index("\nmaxclients 900\n") < written.rindex("\ninclude") < written.index("\nslowlog-max-len 90\n")
+    assert (state, "overridden" in red.query()) == ("ok", False), message
+    red.fleet.client(red.instance, "CONFIG SET slowlog-max-len 80")
+    red.fleet.client(red.instance, "CONFIG REWRITE")
+    assert red.query() == f"drifted: overridden by {settings}: slowlog-max-len"
+    later = f"overridden at its next start by {settings}: slowlog-max-len"
+    assert red.again("kept") == ("ok", f"{message}, {later}", True)
+    assert (_get(red, "slowlog-max-len"), red.query()) == ("90", f"drifted: {later}")
+    assert red.again("kept") == ("ok", f"{message}, {later}", False)
+    red.restart()
+    assert red.query() == f"drifted: overridden by {settings}: slowlog-max-len"
+    state, message, _ = red.apply("kept", "databases 20\nslowlog-max-len 70\nmaxclients 900\n")  # restarts
+    assert (state, _get(red, "databases"), _get(red, "slowlog-max-len")) == ("ok", "20", "70"), message
+    assert message.endswith(f" in effect, {later}")
+    assert red.again("kept") == ("ok", message, False)
+    kept = f"still set by {settings}: maxclients, slowlog-max-len"  # it was restarted without databases
+    assert red.remove("kept")[1] == f"settings removed, {kept}"
+    settings.write_bytes(before)
+    red.restart()
+
+
+def test_line_behind_the_include_restarts_nothing(red: Configured) -> None:
+    settings = red.directory.parent / "redis.conf"
+    before = settings.read_bytes()
+    settings.write_bytes(before + b"databases 18\nsave 900 1\n")
+    red.restart()
+    pid = red.pid()
+    state, message, changed = red.apply("behind", 'databases 20\nsave ""\n')
+    assert (state, changed, red.pid(), _get(red, "databases")) == ("ok", True, pid, "18"), message
+    places = f"overridden by {settings}: databases, at its next start: save"
+    assert message.endswith(f" written, {places}")
+    assert red.again("behind") == ("ok", message, False)
+    assert (red.query(), red.pid()) == (f"drifted: {places}", pid)
+    settings.write_bytes(before)
+    state, message, changed = red.again("behind")
+    assert (state, changed, _get(red, "databases")) == ("ok", True, "20"), message
+    red.remove("behind")
 
 
 def test_two_modules_live_side_by_side(red: Configured) -> None:

@@ -1,10 +1,13 @@
 """The type config: how it reads contents. With servers: integration/test_config_*.py."""
 
+from pathlib import Path
+
 import pytest
 
 from dbmod import config, module_types, transport
 from dbmod.hostside import dbmod_kit as kit
 from dbmod.hostside import dbmod_mysql as mysql
+from dbmod.hostside import dbmod_overrides as overrides
 from dbmod.hostside import dbmod_postgresql as postgresql
 from dbmod.hostside import dbmod_redis as redis
 
@@ -70,6 +73,38 @@ def test_variables_of_mysql_are_named_as_the_server_does() -> None:
 def test_messages_of_mysql_keep_names_and_lose_values() -> None:
     said = "2026-01-01 0:00:00 0 [ERROR] mariadbd: unknown variable 'no-such=s3cret' and 'other'"
     assert mysql._without_values(said, {"no_such": "s3cret"}) == "mariadbd: unknown variable 'no_such' and '…'"
+
+
+def test_what_mysql_adjusts_is_refused() -> None:
+    for said in (
+        "[Warning] [MY-000081] [Server] option 'max-connections': unsigned value 0 adjusted to 1.",
+        "[Warning] [MY-000076] [Server] option 'skip_name_resolve': boolean value 'x' was not recognized. Set to OFF.",
+        "[Warning] option 'skip_name_resolve': boolean value 'x' wasn't recognized. Set to OFF.",
+    ):
+        with pytest.raises(kit.Refused, match=r"would take another value for (max_connections|skip_name_resolve) than"):
+            mysql._refuse_adjusted(said, {"max_connections": "many", "skip_name_resolve": "x"})
+        mysql._refuse_adjusted(said, {"back_log": "1"})
+
+
+def test_what_overrides_is_told_by_its_place() -> None:
+    wanted = dict.fromkeys("abcdef", "1")
+    now = {"a": "2", "b": "1", "c": "2", "d": "2", "e": "2", "f": "1"}
+    found = {"a": "/x.cnf", "b": "/x.cnf", "e": "", "f": "/y.cnf"}
+    told = "overridden: c, overridden by /x.cnf: a, at its next start: b, overridden at its next start by /y.cnf: f"
+    assert overrides.told(wanted, now, ["d"], found) == told
+    assert overrides.told(wanted, dict.fromkeys("abcdef", "1"), [], {}) == ""
+    assert overrides.told(wanted, {}, [], found) == ""
+
+
+def test_lines_of_redis_are_read_in_its_order(tmp_path: Path) -> None:
+    host = kit.Host({"directory": str(tmp_path)})
+    main, module = tmp_path / "redis.conf", tmp_path / "module.conf"
+    main.write_text(f'hz 10\nINCLUDE "{tmp_path}/m*.conf"\ninclude missing\nHz 30 # "\n')
+    module.write_text("# hz 5\nhz 20\n")
+    lines = [(str(main), "hz", "hz 10"), (str(module), "hz", "hz 20")]
+    assert overrides._lines(host, str(main), 0) == lines  # the open quote is no line of anything
+    main.write_text("hz 10\ninclude redis.conf\n")
+    assert overrides._lines(host, str(main), 0).count(lines[0]) == overrides.DEPTH + 1
 
 
 def test_an_include_is_found_where_it_is_one() -> None:
