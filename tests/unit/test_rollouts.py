@@ -174,6 +174,34 @@ def test_resume_goes_on_with_all_that_is_not_done_and_names_the_runs_before(roll
     assert rollouts.gone_on_with(rollout.here.store.snapshot(), third) == (later.id, run.id)
 
 
+def test_what_follows_a_canary_that_failed_begins_with_a_canary(rollout: Rollout) -> None:
+    run = rollout.plan(canary=1, batch_size="2,50%")
+    rollout.batch(run, 1, failing=1)
+    assert rollout.batch(run, 2).startswith("failed hosts: 1")
+    later = rollouts.plan_resume(rollout.here, run.id).run
+    assert later is not None
+    assert (later.batch_sizes, later.pause_after) == ((1, 2, 3), 1)
+    rollout.start(later)
+    rollout.batch(later, 1)
+    assert rollout.batch(later, 2) == "the canary is done"
+    with rollout.here.store.transaction(holder="a test") as tables:
+        ledger.request_stop(tables, later.id, by="eve")
+    third = rollouts.plan_resume(rollout.here, later.id).run
+    assert third is not None
+    assert (third.batch_sizes, third.pause_after) == ((2, 3), 0)
+
+
+def test_what_follows_a_run_that_failed_goes_on_with_the_batch_that_it_failed_in(rollout: Rollout) -> None:
+    run = rollout.plan(ramp=True, batch_size=3)
+    assert run.batch_sizes == (1, 2, 3)
+    rollout.batch(run, 1)
+    rollout.batch(run, 2, failing=1)
+    assert rollout.batch(run, 3).startswith("failed hosts: 1")
+    later = rollouts.plan_resume(rollout.here, run.id).run
+    assert later is not None
+    assert later.batch_sizes == (2, 2)
+
+
 def test_resume_is_refused_where_the_module_has_moved_on(rollout: Rollout, put: Put) -> None:
     run = rollout.plan(canary=1)
     rollout.batch(run, 1)
