@@ -314,3 +314,9 @@ class Run(Record, frozen=True, kw_only=True):
     @property
     def is_open(self) -> bool:
         return self.state in ("planned", "running", "pausing", "paused")
+
+    @property
+    def ways_out(self) -> str:
+        """Say what ends an open run that stands in the way; nobody needs to wait for one that is paused."""
+        first = "run-resume" if self.state == "paused" else "run-wait"
+        return f"dbmod {first} {self.id}, or dbmod run-cancel {self.id}"

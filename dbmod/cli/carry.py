@@ -172,7 +172,7 @@ def complain(outcome: Outcome) -> None:
             output.error([f"{outcome.instances[attempt.instance_id]}: {attempt.message or attempt.state}"])
     if outcome.run.state == "paused":
         output.note(f"The run {outcome.run.id} is paused: {outcome.run.message}")
-        output.note(f"next: dbmod run-resume {outcome.run.id}, or dbmod run-cancel {outcome.run.id}")
+        output.note(f"next: {outcome.run.ways_out}")
     elif outcome.run.state != "done" and outcome.run.message:
         output.note(f"The run {outcome.run.id} ended early: {outcome.run.message}")
     if outcome.way_back:

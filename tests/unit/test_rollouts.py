@@ -115,7 +115,9 @@ def test_a_paused_run_keeps_others_off_and_ends_when_it_is_cancelled(rollout: Ro
     run = rollout.plan(canary=1)
     rollout.batch(run, 1)
     rollout.batch(run, 2)
-    assert "is being worked on by run" in refused(operations.plan_apply, rollout.here, EVERY, ["mymod"])
+    with pytest.raises(errors.Refused, match="is being worked on by run") as refusal:
+        operations.plan_apply(rollout.here, EVERY, ["mymod"])
+    assert refusal.value.next_step == f"dbmod run-resume {run.id}, or dbmod run-cancel {run.id}"
     with rollout.here.store.transaction(holder="a test") as tables:
         assert ledger.request_stop(tables, run.id, by="eve").state == "cancelled"
     assert rollout.states(run) == "ok" + " cancelled" * 5
