@@ -75,12 +75,12 @@ def _reapply(here: Context, given: Given, play: Play) -> Planned:
     return operations.plan_reapply(
         here,
         given["module"],
+        selection=Selection(hosts=play.instance_ids),
         md5=given.get("md5"),
         only=tuple(_names(given, "only")),
         include_clustered=given["include_clustered"],
         force=given["force"],
         pace=_pace(given, play),
-        hosts=play.instance_ids,
         check=play.check,
     )
 

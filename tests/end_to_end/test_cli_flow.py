@@ -76,6 +76,17 @@ def test_a_plan_in_a_file_is_done_as_it_says_or_not_at_all(template: Site, make_
     assert "db-0, mymod: would be left out now" in refused.err
 
 
+def test_a_reapply_takes_a_selection_also_in_a_plan(template: Site, make_site: Callable[..., Site]) -> None:
+    site = make_site(template)
+    plan = str(site.directory / "plan.json")
+    site.well("module-reapply", "mymod", "--limit", "db-[123]", "--plan", plan)
+    site.well("module-reapply", "mymod", "--limit", "db-*,!db-[1235]")
+    assert sorted(site.states(site.last_run())) == ["db-0", "db-4", "db-6"]
+    site.well("module-reapply", "--from-plan", plan)
+    assert sorted(site.states(site.last_run())) == ["db-1", "db-2", "db-3"]
+    assert site.dbmod("module-reapply", "mymod", "--limit", "nobody").code == 2
+
+
 def test_reapply_takes_only_those_that_stand_so(template: Site, make_site: Callable[..., Site]) -> None:
     site = make_site(template)
     site.well("module-reapply", "mymod", "--delay", "0")
