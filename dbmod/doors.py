@@ -273,7 +273,11 @@ def _told(here: Context, run_id: str, closed: Sequence[Attempt]) -> Answer:
     return {
         "failed_hosts": sorted(host_names[one] for one in bad if one in host_names),
         "lines": [
-            {"instance": host_names.get(one.instance_id, one.instance_id), "state": one.state, "message": one.message}
+            {
+                "instance": host_names.get(one.instance_id, one.instance_id),
+                "state": one.told,
+                "message": one.message,
+            }
             for one in closed
             if one.instance_id in instances
         ],

@@ -19,9 +19,13 @@ from dbmod.records import Attempt, Instance, Module, Run
 ON_HOSTS = ("Instance", "Name", "Type", "Datastore", "Version", "Status", "Message")
 OUTCOMES = ("Instance", "Status", "From", "To", "Message")
 HAND_OVER_SECONDS = 20
-WORST_FIRST = ("error", "unknown", "unreachable", "cancelled", "planned", "skipped", "ok")
+WORST_FIRST = (
+    *("error", "unknown", "unreachable", "cancelled", "planned", "skipped"),
+    *("would fail", "would change", "would stay", "ok"),
+)
 COUNTED = (
     ("ok", "ok"),
+    *((one, one) for one in ("would change", "would stay", "would fail")),
     ("skipped", "skipped"),
     ("error", "failed"),
     ("unreachable", "unreachable"),
@@ -134,7 +138,9 @@ def skipped(planned: Planned) -> None:
 
 
 def status(attempt: Attempt) -> str:
-    """Give a status for tables: the host's own, or why there is none."""
+    """Give a status for tables: the host's own, what a look found, or why there is none."""
+    if attempt.would:
+        return attempt.told.upper()
     if attempt.state in ("ok", "error", "skipped") and attempt.status:
         return attempt.status
     return "RUNNING" if attempt.state == "planned" and attempt.started_at else attempt.state.upper()
@@ -159,8 +165,7 @@ def outcome_row(outcome: Outcome, attempt: Attempt) -> tuple[str | int | None, .
     return (
         outcome.instances[attempt.instance_id],
         status(attempt),
-        attempt.from_number,
-        attempt.number or None,
+        *ledger.moves(outcome.run, attempt),
         attempt.message,
     )
 
@@ -194,7 +199,7 @@ def counts(attempts: Sequence[Attempt]) -> str:
     """Count instances by the worst that happened on each."""
     worst: dict[str, str] = {}
     for one in attempts:
-        worst[one.instance_id] = min(worst.get(one.instance_id, "ok"), one.state, key=WORST_FIRST.index)
+        worst[one.instance_id] = min(worst.get(one.instance_id, "ok"), one.told, key=WORST_FIRST.index)
     found = Counter(worst.values())
     parts = [f"{found[state]} {word}" for state, word in COUNTED if found[state]]
     return ", ".join(parts) or "nothing to do"

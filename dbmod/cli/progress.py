@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
     from dbmod import runner
 
-COLOURS = {"ok": "green", "skipped": "green", "error": "red", "unreachable": "yellow", "unknown": "yellow"}
+COLOURS = {
+    **dict.fromkeys(("ok", "skipped", "would change", "would stay"), "green"),
+    **dict.fromkeys(("error", "would fail"), "red"),
+    **dict.fromkeys(("unreachable", "unknown"), "yellow"),
+}
 
 
 def make(*, quiet: bool, plain: bool = False) -> "runner.Progress":
@@ -148,7 +152,7 @@ def title(run: Run, hosts: Mapping[str, str], attempts: Sequence[Attempt]) -> st
     what = f"{_count(len(hosts), 'instance')}{', ' + _count(modules, 'module') if modules else ''}"
     batches = len(run.batch_sizes)
     spread = f" in {batches} batches" if batches > 1 else ""
-    return f"run {run.id}: {run.verb}, {what}{spread}"
+    return f"run {run.id}: {run.title}, {what}{spread}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -32,6 +32,20 @@ def test_plain_progress_says_batch_and_host(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr() == ("", told)
 
 
+def test_a_look_is_never_called_like_the_thing_itself() -> None:
+    run = msgspec.structs.replace(RUN, options={"check": True})
+    assert progress.title(run, HOSTS, PLANNED) == f"run {RUN.id}: reapply --check, 3 instances, 1 module in 2 batches"
+    found = [("OK", True), ("OK", False), ("ERROR", False)]
+    looks = [
+        msgspec.structs.replace(one, state="skipped", status=status, changed=changed)
+        for one, (status, changed) in zip(PLANNED, found, strict=True)
+    ]
+    assert [carry.status(one) for one in looks] == ["WOULD CHANGE", "WOULD STAY", "WOULD FAIL"]
+    assert carry.counts(looks) == "1 would change, 1 would stay, 1 would fail"
+    left_alone = msgspec.structs.replace(PLANNED[0], state="skipped", status="SKIPPED")
+    assert (carry.status(left_alone), carry.counts([left_alone])) == ("SKIPPED", "1 skipped")
+
+
 def test_plain_progress_says_a_step_once(capsys: pytest.CaptureFixture[str]) -> None:
     shown = progress.Plain()
     for _ in range(2):
