@@ -186,8 +186,11 @@ def complain(outcome: Outcome) -> None:
             if attempt.is_bad:
                 row = module_row(outcome.way_back, attempt)
                 output.error([f"{row[0]} was not put back: {row[1]}: {row[5]} {row[6]}"])
-    if outcome.run.state == "failed" and len(outcome.attempts) > 1:
-        output.note(f"next: dbmod run-show {outcome.run.id}; dbmod run-resume goes on with what is not done")
+    show = f"next: dbmod run-show {outcome.run.id}"
+    if outcome.way_back:
+        output.note(show)  # what was put back is not gone on with
+    elif outcome.run.state == "failed" and len(outcome.attempts) > 1:
+        output.note(f"{show}; dbmod run-resume {outcome.run.id} goes on with what is not done")
 
 
 def summary(outcome: Outcome) -> str:

@@ -140,6 +140,7 @@ def test_rollback_puts_back_what_the_run_changed(template: Site, make_site: Call
         ended = site.dbmod("module-apply", "--all", "--module", "mymod", *pace)
         assert ended.code == 1
         assert "What it had changed was put back: run " in ended.err
+        assert "run-resume" not in ended.err
     else:
         words = ("all_instances=true", "modules=mymod", "batch_size=3", "delay=0", "on_failure=rollback")
         ended = site.playbook("module_apply", *(word for one in words for word in ("-e", one)))
@@ -165,6 +166,7 @@ def test_tasks_around_each_host_run_there_and_one_that_fails_leaves_its_host_alo
     files = ("--before-host", "before.yml", "--after-host", "after.yml")
     ended = site.dbmod("module-reapply", "mymod", *files, "--delay", "0", "-f", "json")
     assert ended.code == 1, ended.said
+    assert f"dbmod run-resume {site.last_run().id} goes on with what is not done" in ended.err
     told = {one["Instance"]: (one["Status"], one["Message"]) for one in ended.json()}
     assert told["db-3"] == ("SKIPPED", "left alone: Do something before: the proxy says no")
     assert told["db-4"] == ("OK", "counted")

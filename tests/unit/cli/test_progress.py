@@ -89,6 +89,23 @@ def test_live_progress_keeps_markup_and_control_characters_as_text(
     assert "db-2 error  \\x1b]0;title\\x07" in told.err
 
 
+def test_a_line_has_a_colour_and_the_bar_below_it_keeps_its_own(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(output, "is_terminal", lambda _stream: True)
+    shown = progress.make(quiet=False)
+    shown.start(RUN, HOSTS, PLANNED)
+    shown.batch(1, 2, ["db-1"])
+    shown.host("db-1", "ok", "Module.V1")
+    shown.stop()
+    told = capsys.readouterr().err
+    assert "\x1b[32mdb-1 ok  Module.V1\x1b[0m" in told
+    assert "\x1b[32mbatch 1 of 2" not in told
+
+
 def test_counts_take_the_worst_of_each_instance() -> None:
     attempts = [
         msgspec.structs.replace(ledgers.attempt(number, run_id=RUN.id), module_id=module, state=state)
