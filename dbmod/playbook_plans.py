@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from dbmod import adoption, awx, building, errors, fleet, lookup, operations, paths
+from dbmod import adoption, awx, building, errors, fleet, lookup, operations, paths, task_files
 from dbmod.building import Member
 from dbmod.context import Context
 from dbmod.operations import Planned, Skipped
@@ -213,7 +213,7 @@ def _selection(given: Given, play: Play) -> Selection:
 
 def _pace(given: Given, play: Play) -> Pace:
     has_workflow = bool(awx.planned_run(play.given))  # which has a canary of its own, and nobody to answer a pause
-    return Pace(
+    pace = Pace(
         batch_size=given.get("batch_size"),
         ramp=given["ramp"],
         canary=given.get("canary", 0 if has_workflow else None),
@@ -228,6 +228,8 @@ def _pace(given: Given, play: Play) -> Pace:
         max_lag_seconds=given["max_lag"],
         **{name: str(paths.named(given[name])) for name in ("before_host", "after_host") if name in given},
     )
+    task_files.refuse_unusable(pace, is_within=True)
+    return pace
 
 
 def _members(given: Given) -> tuple[Member, ...]:

@@ -74,6 +74,11 @@ def plan_rollback(context: Context, run_id: str) -> Planned:
         )
 
 
+def pace(run: Run) -> Pace:
+    """Give the pace that a run was planned with."""
+    return msgspec.convert(run.options.get("pace", {}), Pace)
+
+
 def rolls_back(run: Run) -> bool:
     """Tell whether a run was asked to put back what it changed when too much fails."""
     return bool(run.options.get("pace", {}).get("on_failure") == "rollback")
@@ -152,7 +157,7 @@ def _work(tables: Tables, attempts: Iterable[Attempt], *, back: bool) -> tuple[l
 
 def _pace(run: Run) -> Pace:
     """Give the pace of a run for one that follows it: without its beginning, and with its budgets in hosts."""
-    asked = msgspec.convert(run.options.get("pace", {}), Pace)
+    asked = pace(run)
     first = str(asked.batch_size).split(",")[-1] if asked.batch_size is not None else None
     return msgspec.structs.replace(
         asked,
@@ -166,7 +171,7 @@ def _pace(run: Run) -> Pace:
 
 def _pace_of_rest(run: Run, attempts: Iterable[Attempt]) -> Pace:
     """Give the pace for what a run left: its batches from the one on that was not done, which may be its canary."""
-    asked = msgspec.convert(run.options.get("pace", {}), Pace)
+    asked = pace(run)
     planned = paces.plan(asked, hosts=sum(run.batch_sizes), restarts=True)  # settled, but by an older dbmod
     is_done = all(one.state == "ok" for one in attempts if one.batch == run.batch)
     done = run.batch if is_done else max(0, run.batch - 1)

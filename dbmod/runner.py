@@ -146,7 +146,7 @@ class _Display:
         try:
             self._show(str(data.get("event", "")), data.get("event_data") or {})
             if data.get("event") in ("error", "warning", "verbose"):
-                self.last_error = str(data.get("stdout", ""))[-500:] or self.last_error
+                self.last_error = " ".join(str(data.get("stdout", "")).split())[-500:] or self.last_error
         except OSError:
             pass  # the terminal is gone; the run is not
         except (KeyError, TypeError, ValueError, AttributeError) as error:
