@@ -118,10 +118,11 @@ def _refuse_moved(tables: Tables, run: Run, rest: Iterable[Attempt]) -> None:
         if module is None or module.deleted_at is not None:
             raise errors.Refused(f"Module '{name}' has been deleted since the run {run.id} was planned.")
         if module.current.number != number and not run.options.get("version"):
+            again = f"dbmod module-reapply {name}" if run.verb == "reapply" else f"dbmod module-apply … {name}"
             raise errors.Refused(
                 f"Module '{name}' has moved on: the run {run.id} carries version {number}, "
                 f"and the current one is {module.current.number}.",
-                next_step=f"dbmod module-reapply {name}; dbmod run-cancel {run.id} ends a paused run",
+                next_step=f"dbmod run-cancel {run.id}, then {again}" if run.is_open else again,
             )
 
 

@@ -209,9 +209,17 @@ def test_resume_is_refused_where_the_module_has_moved_on(rollout: Rollout, put: 
     rollout.batch(run, 1)
     rollout.batch(run, 2)
     put(REPLACE(rollout.module, versions=(*rollout.module.versions, builders.version(3))))
-    assert refused(rollouts.plan_resume, rollout.here, run.id) == (
+    with pytest.raises(errors.Refused) as refusal:
+        rollouts.plan_resume(rollout.here, run.id)
+    assert refusal.value.what == (
         f"Module 'mymod' has moved on: the run {run.id} carries version 2, and the current one is 3."
     )
+    assert refusal.value.next_step == f"dbmod run-cancel {run.id}, then dbmod module-reapply mymod"
+    with rollout.here.store.transaction(holder="a test") as tables:
+        ledger.request_stop(tables, run.id, by="eve")
+    with pytest.raises(errors.Refused) as refusal:
+        rollouts.plan_resume(rollout.here, run.id)
+    assert refusal.value.next_step == "dbmod module-reapply mymod"
 
 
 def test_resume_of_an_earlier_version_that_was_asked_for_goes_on(rollout: Rollout) -> None:
