@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from dbmod import errors, evidence
+from dbmod import errors, ledger
 from dbmod.records import ASKING, Attempt, Cluster, Instance, Module, Run
 from dbmod.store.interface import Tables
 
@@ -123,7 +123,7 @@ def _of_note(run: Run, attempts: Iterable[Attempt]) -> Iterator[Change]:
 
 
 def _of_attempt(run: Run, attempt: Attempt) -> Change:
-    asked = run.verb in ASKING  # a question moves nothing from one version to another
+    before, after = ledger.moves(run, attempt)
     return _change(
         run,
         event="attempt",
@@ -131,8 +131,8 @@ def _of_attempt(run: Run, attempt: Attempt) -> Change:
         outcome=attempt.state,
         module_id=attempt.module_id or None,
         instance_id=attempt.instance_id,
-        from_version=None if asked else attempt.from_number,
-        to_version=None if asked or evidence.removes(run, attempt) else attempt.number or None,
+        from_version=before,
+        to_version=after,
     )
 
 

@@ -29,7 +29,7 @@ def refuse(tables: Tables, verb: str, work: Sequence[planning.Work], *, but: str
                 raise errors.Refused(
                     f"Instance '{names[attempt.instance_id]}' is being worked on by run {run.id}.",
                     details={"run": f"{run.verb} by {run.actor} since {clock.seconds(run.created_at)}, {run.state}"},
-                    next_step=f"dbmod run-wait {run.id}, or dbmod run-cancel {run.id}",
+                    next_step=run.ways_out,
                 )
 
 
@@ -43,7 +43,7 @@ def refuse_while_worked_on(tables: Tables, module: Module) -> None:
         ):
             raise errors.Refused(
                 f"Module '{module.name}' is being worked on by run {run.id}.",
-                next_step=f"dbmod run-wait {run.id}, or dbmod run-cancel {run.id}",
+                next_step=run.ways_out,
             )
 
 

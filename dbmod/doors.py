@@ -12,6 +12,7 @@ import msgspec
 
 from dbmod import (
     adopted,
+    clock,
     config,
     errors,
     evidence,
@@ -96,7 +97,9 @@ def way_back(here: Context, run_id: str) -> Answer:
 
 
 def gate(here: Context, run_id: str, hosts: Sequence[str], instance_ids: Sequence[str]) -> Answer:
-    """Wait the delay before every batch but the first, then tell whether the batch may start.
+    """Wait until the delay since the last batch is over, then tell whether the batch may start.
+
+    Where it may not, that is told at once: nobody waits the delay for a canary's question, or a budget that is spent.
 
     Returns  {"stop": bool, "why": str, "batch": number, "hosts": [inventory names]}
     """
@@ -106,7 +109,7 @@ def gate(here: Context, run_id: str, hosts: Sequence[str], instance_ids: Sequenc
     numbers = [one.batch for one in tables.find(Attempt, run_id=run_id) if one.instance_id in wanted and one.batch > 0]
     batch = min(numbers, default=0)
     if run.batch > 0:
-        _wait(here, run)
+        _wait(here, run, batch)
     with here.store.transaction(holder=run_id) as tables:
         why = gate_rules.start_batch(tables, run_id, batch)
         now = tables.get(Run, run_id)
@@ -242,11 +245,16 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def _wait(here: Context, run: Run) -> None:
-    deadline = time.monotonic() + run.delay_seconds
+def _wait(here: Context, run: Run, batch: int) -> None:
+    attempts = here.store.snapshot().find(Attempt, run_id=run.id)  # between two batches nothing is recorded
+    ended = [one.ended_at for one in attempts if one.ended_at]
+    since = (clock.now() - max(ended)).total_seconds() if ended else 0.0
+    deadline = time.monotonic() + min(run.delay_seconds, run.delay_seconds - since)  # a clock may have been set back
     while time.monotonic() < deadline:
         now = here.store.snapshot().get(Run, run.id)
-        if now is None or not now.is_open or now.stop_requested_by:
+        if now is None or not now.is_open or gate_rules.reason_to_stop(now, attempts):
+            return
+        if gate_rules.reason_to_pause(now, batch, now=clock.now()):
             return
         time.sleep(min(BATCH_POLL_SECONDS, max(0.0, deadline - time.monotonic())))
 
@@ -265,7 +273,11 @@ def _told(here: Context, run_id: str, closed: Sequence[Attempt]) -> Answer:
     return {
         "failed_hosts": sorted(host_names[one] for one in bad if one in host_names),
         "lines": [
-            {"instance": host_names.get(one.instance_id, one.instance_id), "state": one.state, "message": one.message}
+            {
+                "instance": host_names.get(one.instance_id, one.instance_id),
+                "state": one.told,
+                "message": one.message,
+            }
             for one in closed
             if one.instance_id in instances
         ],

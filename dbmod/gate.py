@@ -21,10 +21,10 @@ def start_batch(tables: Tables, run_id: str, batch: int) -> str:
     if run is None or not run.is_open:
         return f"the run has ended: {run.state if run else 'it is not in the ledger'}"
     attempts = tables.find(Attempt, run_id=run.id)
-    if why := _reason_to_stop(run, attempts):
+    if why := reason_to_stop(run, attempts):
         ledger.close(tables, run.id, message=why)
         return why
-    if why := _reason_to_pause(run, batch, now=clock.now()):
+    if why := reason_to_pause(run, batch, now=clock.now()):
         tables.put(REPLACE(run, state="paused", owner=None, message=why))
         return why
     now = clock.now()
@@ -51,7 +51,7 @@ def request_pause(tables: Tables, run_id: str, *, by: str) -> Run:
     return pausing
 
 
-def _reason_to_stop(run: Run, attempts: Sequence[Attempt]) -> str:
+def reason_to_stop(run: Run, attempts: Sequence[Attempt]) -> str:
     return f"stopped by {run.stop_requested_by}" if run.stop_requested_by else _overspent(run, attempts)
 
 
@@ -65,7 +65,7 @@ def _overspent(run: Run, attempts: Sequence[Attempt]) -> str:
     return ""
 
 
-def _reason_to_pause(run: Run, batch: int, *, now: datetime) -> str:
+def reason_to_pause(run: Run, batch: int, *, now: datetime) -> str:
     if run.state == "pausing":
         return run.message
     if run.not_after is not None and now >= run.not_after:

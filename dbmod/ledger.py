@@ -213,6 +213,13 @@ def close_rows(tables: Tables, instance_ids: Sequence[str]) -> None:
     tables.put(*(REPLACE(row, held=None, held_md5=None, held_sha256=None, removed_at=now) for row in rows))
 
 
+def moves(run: Run, attempt: Attempt) -> tuple[int | None, int | None]:
+    """Tell from which version to which an attempt leads: a question moves nothing, a removal leads to none."""
+    if run.verb in ASKING:
+        return None, None
+    return attempt.from_number, None if evidence.removes(run, attempt) else attempt.number or None
+
+
 def exit_code(attempts: Sequence[Attempt]) -> int:
     """Give the exit code of a run: 0 all well, 4 when all were tried and none reached, else 1 if any failed."""
     hosts = {attempt.instance_id for attempt in attempts}

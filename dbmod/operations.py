@@ -158,21 +158,23 @@ def plan_reapply(
     context: Context,
     reference: str,
     *,
+    selection: Selection | None = None,
     md5: str | None = None,
     only: tuple[str, ...] = (),
     include_clustered: bool = False,
     force: bool = False,
     pace: Pace | None = None,
-    hosts: tuple[str, ...] | None = None,
     check: bool = False,
 ) -> Planned:
     """Plan to bring the instances that hold a module to its current version.
 
-    md5    only those that hold this version
-    only   only those that stand so with it, of planning.AMISS
-    force  also those that are current
+    selection          only those of these; one that names nothing, or None, is all
+    include_clustered  members of clusters too; one cluster, or all instances, are asked for with them
+    md5                only those that hold this version
+    only               only those that stand so with it, of planning.AMISS
+    force              also those that are current
     """
-    pace = pace or Pace()
+    pace, selection = pace or Pace(), selection or Selection()
     _refuse_haste(context, pace)
     if not set(only) <= set(planning.AMISS):
         raise errors.BadInput(f"--only takes {', '.join(planning.AMISS)}; not {', '.join(only)[:100]}.")
@@ -184,13 +186,14 @@ def plan_reapply(
                 f"No version of module '{module.name}' has the md5 '{md5}'.",
                 next_step=f"dbmod module-versions {module.name}",
             )
-        selection = Selection(all=True, hosts=hosts)
-        instances = {one.id: one for one in select(tables, selection, actor=context.actor)}
+        takes_members = include_clustered or selection.all or bool(selection.cluster)
+        named = select(tables, msgspec.structs.replace(selection, all=True), actor=context.actor)
+        instances = {one.id: one for one in named if takes_members or one.cluster_id is None}
         rows = planning.due(held_by, module, md5=md5, only=only, force=force)
         due = [
             instances[row.instance_id]
             for row in sorted(rows, key=lambda row: (row.updated_at, row.instance_id))
-            if row.instance_id in instances and (include_clustered or instances[row.instance_id].cluster_id is None)
+            if row.instance_id in instances
         ]
         chosen, skipped = ready(due, [module], selection=selection, settings=context.settings)
         held = {row.instance_id: row.held for row in rows}

@@ -87,6 +87,7 @@ def planned(context: Context, asked: Asked, *, check: bool = False) -> Planned:
         return operations.plan_reapply(
             context,
             asked.modules[0],
+            selection=asked.selection,
             md5=asked.md5,
             only=asked.only,
             include_clustered=asked.include_clustered,
@@ -102,9 +103,10 @@ def planned(context: Context, asked: Asked, *, check: bool = False) -> Planned:
 
 
 def resolved(asked: Asked, resolve: Resolve) -> Asked:
-    """Look up what the selection names; a reapply has none."""
-    selection = asked.selection if asked.command == "module-reapply" else resolve(asked.selection)
-    return msgspec.structs.replace(asked, selection=selection)
+    """Look up what the selection names; that of a reapply may be empty."""
+    if asked.command == "module-reapply" and asked.selection == Selection():
+        return asked
+    return msgspec.structs.replace(asked, selection=resolve(asked.selection))
 
 
 def save(context: Context, path: Path, asked: Asked, resolve: Resolve) -> tuple[Plan, Planned]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from dbmod import adoption, awx, building, errors, fleet, lookup, operations, paths
+from dbmod import adoption, awx, building, errors, fleet, lookup, operations, paths, task_files
 from dbmod.building import Member
 from dbmod.context import Context
 from dbmod.operations import Planned, Skipped
@@ -75,12 +75,12 @@ def _reapply(here: Context, given: Given, play: Play) -> Planned:
     return operations.plan_reapply(
         here,
         given["module"],
+        selection=Selection(hosts=play.instance_ids),
         md5=given.get("md5"),
         only=tuple(_names(given, "only")),
         include_clustered=given["include_clustered"],
         force=given["force"],
         pace=_pace(given, play),
-        hosts=play.instance_ids,
         check=play.check,
     )
 
@@ -213,7 +213,7 @@ def _selection(given: Given, play: Play) -> Selection:
 
 def _pace(given: Given, play: Play) -> Pace:
     has_workflow = bool(awx.planned_run(play.given))  # which has a canary of its own, and nobody to answer a pause
-    return Pace(
+    pace = Pace(
         batch_size=given.get("batch_size"),
         ramp=given["ramp"],
         canary=given.get("canary", 0 if has_workflow else None),
@@ -228,6 +228,8 @@ def _pace(given: Given, play: Play) -> Pace:
         max_lag_seconds=given["max_lag"],
         **{name: str(paths.named(given[name])) for name in ("before_host", "after_host") if name in given},
     )
+    task_files.refuse_unusable(pace, is_within=True)
+    return pace
 
 
 def _members(given: Given) -> tuple[Member, ...]:

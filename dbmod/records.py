@@ -266,6 +266,18 @@ class Attempt(Record, frozen=True, kw_only=True):
         """Tell whether the run came to it and what was asked for is not done."""
         return self.has_failed or self.state == "unreachable"
 
+    @property
+    def would(self) -> str:
+        """Say what a look found that the run itself would come to; "" of what was no look, or found nothing."""
+        if self.state != "skipped" or self.status not in ("OK", "ERROR"):
+            return ""
+        return "fail" if self.status == "ERROR" else "change" if self.changed else "stay"
+
+    @property
+    def told(self) -> str:
+        """Give the state for people: of a look what it found."""
+        return f"would {self.would}" if self.would else self.state
+
 
 RunState = Literal["planned", "running", "pausing", "paused", "done", "failed", "cancelled", "lost"]
 
@@ -318,3 +330,14 @@ class Run(Record, frozen=True, kw_only=True):
     @property
     def is_open(self) -> bool:
         return self.state in ("planned", "running", "pausing", "paused")
+
+    @property
+    def title(self) -> str:
+        """Name what it does, for people: a look is never called like the thing itself."""
+        return f"{self.verb} --check" if self.options.get("check") else self.verb
+
+    @property
+    def ways_out(self) -> str:
+        """Say what ends an open run that stands in the way; nobody needs to wait for one that is paused."""
+        first = "run-resume" if self.state == "paused" else "run-wait"
+        return f"dbmod {first} {self.id}, or dbmod run-cancel {self.id}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from dbmod import clock, fleet_status
+from dbmod import clock, fleet_status, ledger
 from dbmod.fleet_status import Pair
 from dbmod.records import Attempt, Instance, Module, Run
 
@@ -157,7 +157,7 @@ def _run(one: Told, counts: str, scope: Scope, words: Words) -> Data:
     run = one.run
     return {
         "id": run.id,
-        "verb": run.verb,
+        "verb": run.title,
         "what": _what(one, scope),
         "state": run.state,
         "batch": run.batch,
@@ -182,15 +182,17 @@ def _what(one: Told, scope: Scope) -> str:
 
 def _attempt(one: Attempt, run: Run, scope: Scope, words: Words) -> list[int]:
     """Give batch, and as places of words instance, module, state; versions before and after; the message's place."""
-    state = "running" if one.state == "planned" and one.started_at else one.state
+    state = "running" if one.state == "planned" and one.started_at else one.told
+    is_well = one.state == "ok" or one.would in ("change", "stay")
     is_correction = run.verb == "reconcile" and one.changed
-    message = "" if one.state == "ok" and not is_correction else one.message  # a ping's own message is its contents
+    before, after = ledger.moves(run, one)
+    message = "" if is_well and not is_correction else one.message  # a ping's own message is its contents
     return [
         one.batch,
         words.place(scope.instances.get(one.instance_id, one.instance_id)),
         words.place(scope.modules.get(one.module_id, one.module_id)),
         words.place(state),
-        one.from_number or 0,
-        one.number,
+        before or 0,
+        after or 0,
         words.place(message),
     ]

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from dbmod import errors, lookup, operations
+from dbmod import errors, lookup, operations, paces
 from dbmod.context import Context
 from dbmod.operations import Planned
 from dbmod.paces import Pace
@@ -20,8 +20,8 @@ CHECKED = ("apply", "reapply")  # whose module must be what it was when they wer
 def plan_resume(context: Context, reference: str) -> Planned:
     """Plan to go on with a run that is paused, or has ended before all was done: what is done is not done again.
 
-    A paused run goes on itself. One that has ended is followed by a run over the rest, with the same contents, batch
-    size, delay and budgets; a host that finished without being heard is told so, and does nothing twice.
+    A paused run goes on itself. One that has ended is followed by a run over the rest, with the same contents, batches,
+    delay and budgets; a host that finished without being heard is told so, and does nothing twice.
     """
     with context.transaction("run-resume") as tables:
         run = lookup.run(tables, reference)
@@ -47,7 +47,7 @@ def plan_resume(context: Context, reference: str) -> Planned:
             context,
             run.verb,
             [one for one in work if one.instance.id in ready],
-            pace=_pace(run),
+            pace=_pace_of_rest(run, tried),
             skipped=[*skipped, *missing],
             options={name: value for name, value in run.options.items() if name != "pace"},
             module_id=run.module_id,
@@ -72,6 +72,11 @@ def plan_rollback(context: Context, run_id: str) -> Planned:
             module_id=run.module_id,
             follows=run.id,
         )
+
+
+def pace(run: Run) -> Pace:
+    """Give the pace that a run was planned with."""
+    return msgspec.convert(run.options.get("pace", {}), Pace)
 
 
 def rolls_back(run: Run) -> bool:
@@ -113,10 +118,11 @@ def _refuse_moved(tables: Tables, run: Run, rest: Iterable[Attempt]) -> None:
         if module is None or module.deleted_at is not None:
             raise errors.Refused(f"Module '{name}' has been deleted since the run {run.id} was planned.")
         if module.current.number != number and not run.options.get("version"):
+            again = f"dbmod module-reapply {name}" if run.verb == "reapply" else f"dbmod module-apply … {name}"
             raise errors.Refused(
                 f"Module '{name}' has moved on: the run {run.id} carries version {number}, "
                 f"and the current one is {module.current.number}.",
-                next_step=f"dbmod module-reapply {name}; dbmod run-cancel {run.id} ends a paused run",
+                next_step=f"dbmod run-cancel {run.id}, then {again}" if run.is_open else again,
             )
 
 
@@ -151,8 +157,8 @@ def _work(tables: Tables, attempts: Iterable[Attempt], *, back: bool) -> tuple[l
 
 
 def _pace(run: Run) -> Pace:
-    """Give the pace of a run for those that follow it: without its beginning, and with its budgets in hosts."""
-    asked = msgspec.convert(run.options.get("pace", {}), Pace)
+    """Give the pace of a run for one that follows it: without its beginning, and with its budgets in hosts."""
+    asked = pace(run)
     first = str(asked.batch_size).split(",")[-1] if asked.batch_size is not None else None
     return msgspec.structs.replace(
         asked,
@@ -162,3 +168,14 @@ def _pace(run: Run) -> Pace:
         max_errors=run.max_errors,
         max_unreachable=run.max_unreachable,
     )
+
+
+def _pace_of_rest(run: Run, attempts: Iterable[Attempt]) -> Pace:
+    """Give the pace for what a run left: its batches from the one on that was not done, which may be its canary."""
+    asked = pace(run)
+    planned = paces.plan(asked, hosts=sum(run.batch_sizes), restarts=True)  # settled, but by an older dbmod
+    is_done = all(one.state == "ok" for one in attempts if one.batch == run.batch)
+    done = run.batch if is_done else max(0, run.batch - 1)
+    canary = planned.sizes[0] if done < planned.pause_after else 0
+    sizes = planned.sizes[min(max(done, planned.pause_after), len(planned.sizes) - 1) :]
+    return msgspec.structs.replace(_pace(run), batch_size=",".join(map(str, sizes)), canary=canary)

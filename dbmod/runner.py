@@ -61,6 +61,12 @@ def carry_out(
     login      what was given to log in with; the settings may add to it
     Returns    the closed run, as the ledger has it
     """
+    stop = _Stop(context, run, progress)
+    with stop.handlers():  # from the first moment on: the run is in the ledger already
+        return _carry_out(context, run, stop, verbosity=verbosity, login=login or logins.Login())
+
+
+def _carry_out(context: Context, run: Run, stop: "_Stop", *, verbosity: int, login: logins.Login) -> Run:
     try:
         directory = run_directory.make(context, run.id)
     except (OSError, errors.DbmodError) as error:
@@ -68,19 +74,18 @@ def carry_out(
         if isinstance(error, OSError):
             raise durable.unwritable(error, context.settings.home_path / "runs", needed_bytes=0) from error
         raise
-    display = _Display(context, run, progress)
-    stop = _Stop(context, run, progress)
     trouble = ""
     try:
+        display = _Display(context, run, stop.progress)
         _refuse_unreadable_contents(context, run)
-        with run_directory.environment(context, directory), stop.handlers():
+        with run_directory.environment(context, directory):
             trouble = _run_playbook(
                 run,
                 directory,
                 display,
                 stop,
                 sources=run_directory.inventories(context, run, directory),
-                arguments=logins.arguments(login or logins.Login(), context.settings, directory),
+                arguments=logins.arguments(login, context.settings, directory),
                 forks=context.settings.forks,
                 verbosity=verbosity,
             )
@@ -88,7 +93,7 @@ def carry_out(
                 trouble = f"stopped at once by {context.actor.name}"
     finally:
         with suppress(OSError):
-            progress.stop()
+            stop.progress.stop()
         closed = _close(context, run, trouble)
         shutil.rmtree(directory, ignore_errors=True)
     return closed
@@ -146,7 +151,7 @@ class _Display:
         try:
             self._show(str(data.get("event", "")), data.get("event_data") or {})
             if data.get("event") in ("error", "warning", "verbose"):
-                self.last_error = str(data.get("stdout", ""))[-500:] or self.last_error
+                self.last_error = " ".join(str(data.get("stdout", "")).split())[-500:] or self.last_error
         except OSError:
             pass  # the terminal is gone; the run is not
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -276,6 +281,9 @@ def _run_playbook(
     """
     import ansible_runner  # 85 ms, only for commands that run something
 
+    if stop.asked:  # nothing has begun yet, and nothing has to
+        stop.now()
+        return f"stopped by {stop.context.actor.name}"
     result = ansible_runner.run(
         private_data_dir=str(directory),
         project_dir=str(paths.content()),

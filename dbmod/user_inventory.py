@@ -1,22 +1,17 @@
 """The user's own Ansible inventory: which hosts a pattern names there. Ansible itself is asked; no variable is read."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
-from dbmod import errors, lookup, names, paths
+from dbmod import ansible_asked, errors, lookup, names, paths
 from dbmod.context import Context
 from dbmod.selection import Selection, matches
 
-PATIENCE_SECONDS = 300  # an inventory plugin may ask a cloud
 STRICT = {
     "ANSIBLE_INVENTORY_UNPARSED_FAILED": "True",
     "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "True",
-    "ANSIBLE_NOCOLOR": "True",
 }
 
 
@@ -28,26 +23,12 @@ def hosts(inventory: Path, pattern: str, *, arguments: Sequence[str] = ()) -> li
     Returns    none where the pattern names none
     Raises     BadInput where Ansible cannot read the inventory
     """
-    program = [sys.executable, "-P", "-m", "ansible", "adhoc"]  # -P: a directory `ansible` here is not it
-    command = [*program, "-i", str(inventory), *arguments, "--list-hosts", "--", pattern]
-    environment = dict(os.environ, ANSIBLE_CONFIG=str(paths.content() / "ansible.cfg"), **STRICT)
-    try:
-        answer = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=PATIENCE_SECONDS,
-            check=False,
-            env=environment,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise errors.Failed(f"Ansible could not be asked about {inventory} ({type(error).__name__}).") from error
+    words = ["-i", str(inventory), *arguments, "--list-hosts", "--", pattern]
+    answer = ansible_asked.ask("adhoc", words, about=str(inventory), environment=STRICT)
     if answer.returncode:
         raise errors.BadInput(
             f"Ansible cannot read the inventory {inventory}.",
-            details={"ansible": _reason(answer.stderr)},
+            details={"ansible": ansible_asked.reason(answer.stderr)},
             next_step=f"ansible -i {inventory} --list-hosts all",
         )
     return [line.strip() for line in answer.stdout.splitlines()[1:] if line.strip()]
@@ -73,10 +54,3 @@ def with_groups(context: Context, selection: Selection, hosts: Callable[[Path, s
             }
             groups[word] = groups.get(word, frozenset()) | found
     return msgspec.structs.replace(selection, groups=groups)
-
-
-def _reason(said: str) -> str:
-    """Give the line that says most: Ansible's own last error, without the attempts of every plugin before it."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    failed = [line for line in lines if line.startswith("[ERROR]")] or lines[-1:]
-    return failed[-1].removeprefix("[ERROR]:").strip()[:300] if failed else "it gave no reason"

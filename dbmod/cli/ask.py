@@ -30,6 +30,7 @@ def goes_on(question: str) -> bool:
     try:
         return bool(click.confirm(question, default=False, err=True))
     except click.Abort:
+        output.note("")  # what follows begins on a line of its own
         return False
 
 

@@ -19,9 +19,13 @@ from dbmod.records import Attempt, Instance, Module, Run
 ON_HOSTS = ("Instance", "Name", "Type", "Datastore", "Version", "Status", "Message")
 OUTCOMES = ("Instance", "Status", "From", "To", "Message")
 HAND_OVER_SECONDS = 20
-WORST_FIRST = ("error", "unknown", "unreachable", "cancelled", "planned", "skipped", "ok")
+WORST_FIRST = (
+    *("error", "unknown", "unreachable", "cancelled", "planned", "skipped"),
+    *("would fail", "would change", "would stay", "ok"),
+)
 COUNTED = (
     ("ok", "ok"),
+    *((one, one) for one in ("would change", "would stay", "would fail")),
     ("skipped", "skipped"),
     ("error", "failed"),
     ("unreachable", "unreachable"),
@@ -134,7 +138,9 @@ def skipped(planned: Planned) -> None:
 
 
 def status(attempt: Attempt) -> str:
-    """Give a status for tables: the host's own, or why there is none."""
+    """Give a status for tables: the host's own, what a look found, or why there is none."""
+    if attempt.would:
+        return attempt.told.upper()
     if attempt.state in ("ok", "error", "skipped") and attempt.status:
         return attempt.status
     return "RUNNING" if attempt.state == "planned" and attempt.started_at else attempt.state.upper()
@@ -159,8 +165,7 @@ def outcome_row(outcome: Outcome, attempt: Attempt) -> tuple[str | int | None, .
     return (
         outcome.instances[attempt.instance_id],
         status(attempt),
-        attempt.from_number,
-        attempt.number or None,
+        *ledger.moves(outcome.run, attempt),
         attempt.message,
     )
 
@@ -172,7 +177,7 @@ def complain(outcome: Outcome) -> None:
             output.error([f"{outcome.instances[attempt.instance_id]}: {attempt.message or attempt.state}"])
     if outcome.run.state == "paused":
         output.note(f"The run {outcome.run.id} is paused: {outcome.run.message}")
-        output.note(f"next: dbmod run-resume {outcome.run.id}, or dbmod run-cancel {outcome.run.id}")
+        output.note(f"next: {outcome.run.ways_out}")
     elif outcome.run.state != "done" and outcome.run.message:
         output.note(f"The run {outcome.run.id} ended early: {outcome.run.message}")
     if outcome.way_back:
@@ -181,8 +186,11 @@ def complain(outcome: Outcome) -> None:
             if attempt.is_bad:
                 row = module_row(outcome.way_back, attempt)
                 output.error([f"{row[0]} was not put back: {row[1]}: {row[5]} {row[6]}"])
-    if outcome.run.state == "failed" and len(outcome.attempts) > 1:
-        output.note(f"next: dbmod run-show {outcome.run.id}; dbmod run-resume goes on with what is not done")
+    show = f"next: dbmod run-show {outcome.run.id}"
+    if outcome.way_back:
+        output.note(show)  # what was put back is not gone on with
+    elif outcome.run.state == "failed" and len(outcome.attempts) > 1:
+        output.note(f"{show}; dbmod run-resume {outcome.run.id} goes on with what is not done")
 
 
 def summary(outcome: Outcome) -> str:
@@ -194,7 +202,7 @@ def counts(attempts: Sequence[Attempt]) -> str:
     """Count instances by the worst that happened on each."""
     worst: dict[str, str] = {}
     for one in attempts:
-        worst[one.instance_id] = min(worst.get(one.instance_id, "ok"), one.state, key=WORST_FIRST.index)
+        worst[one.instance_id] = min(worst.get(one.instance_id, "ok"), one.told, key=WORST_FIRST.index)
     found = Counter(worst.values())
     parts = [f"{found[state]} {word}" for state, word in COUNTED if found[state]]
     return ", ".join(parts) or "nothing to do"

@@ -101,6 +101,10 @@ def paced(function: Callable[..., Any]) -> Callable[..., Any]:
         given = {name: kwargs.pop(name) for name in NAMES}
         files = {name: str(paths.named(given[name])) for name in ("before_host", "after_host") if given[name]}
         pace = Pace(**(given | files))
+        if files:
+            from dbmod import task_files
+
+            task_files.refuse_unusable(pace)
         outcome: int | None = function(*args, pace=pace, **kwargs)
         return outcome
 

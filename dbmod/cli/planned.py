@@ -10,7 +10,7 @@ import msgspec
 from click.core import ParameterSource
 
 from dbmod import errors, plan_files
-from dbmod.cli import carry, options, output
+from dbmod.cli import carry, options, output, progress
 from dbmod.cli.options import Display
 from dbmod.context import Context
 from dbmod.operations import Planned
@@ -109,5 +109,6 @@ def _show(plan: Plan, path: Path, view: output.View) -> None:
     output.table(view, STEPS, rows)
     count = len({one.instance_id for one in plan.steps})
     batches = len({one.batch for one in plan.steps})
-    output.note(f"{path}: {count} instances in {batches} batches; nothing was done")
+    what = f"{progress.count(count, 'instance')} in {progress.count(batches, 'batch')}"
+    output.note(f"{path}: {what}; nothing was done")
     output.note(f"next: dbmod {plan.asked.command} --from-plan {path}")

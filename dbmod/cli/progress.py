@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
     from dbmod import runner
 
-COLOURS = {"ok": "green", "skipped": "green", "error": "red", "unreachable": "yellow", "unknown": "yellow"}
+COLOURS = {
+    **dict.fromkeys(("ok", "skipped", "would change", "would stay"), "green"),
+    **dict.fromkeys(("error", "would fail"), "red"),
+    **dict.fromkeys(("unreachable", "unknown"), "yellow"),
+}
 
 
 def make(*, quiet: bool, plain: bool = False) -> "runner.Progress":
@@ -66,7 +70,7 @@ class Plain(Quiet):
     def batch(self, number: int, of: int, hosts: Sequence[str]) -> None:
         self.place = f"batch {number} of {of}: "
         self.done.clear()
-        output.note(f"{self.place}{_count(len(hosts), 'instance')}")
+        output.note(f"{self.place}{count(len(hosts), 'instance')}")
 
     def host(self, name: str, state: str, message: str) -> None:
         if not (self.asking and name in self.done):  # a question is answered once, whatever the host then lists
@@ -138,20 +142,23 @@ class Live:
         if self.console is None:
             output.note(text)
             return
-        self.console.print(layout.visible(text), style=colour or None, soft_wrap=True)
+        from rich.text import Text
+
+        self.console.print(Text(layout.visible(text), style=colour), soft_wrap=True)  # a style here takes the bar too
 
 
 def title(run: Run, hosts: Mapping[str, str], attempts: Sequence[Attempt]) -> str:
     """Say in one line what a run is going to do."""
     modules = len({one.module_id for one in attempts if one.module_id})
-    what = f"{_count(len(hosts), 'instance')}{', ' + _count(modules, 'module') if modules else ''}"
+    what = f"{count(len(hosts), 'instance')}{', ' + count(modules, 'module') if modules else ''}"
     batches = len(run.batch_sizes)
     spread = f" in {batches} batches" if batches > 1 else ""
-    return f"run {run.id}: {run.verb}, {what}{spread}"
+    return f"run {run.id}: {run.title}, {what}{spread}"
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
+def count(number: int, noun: str) -> str:
+    plural = "es" if noun.endswith("ch") else "s"
+    return f"{number} {noun}" + ("" if number == 1 else plural)
 
 
 def _told(name: str, state: str, message: str) -> str:

@@ -2,7 +2,7 @@
 
 import click
 
-from dbmod import gate, lookup, rollouts
+from dbmod import gate, lookup, paces, rollouts, task_files
 from dbmod.cli import carry, complete, options, output
 from dbmod.cli.options import Display
 from dbmod.context import Context
@@ -31,6 +31,9 @@ def pause(context: Context, *, run: str) -> None:
 @options.shown(*carry.ON_HOSTS)
 @options.changes
 def resume(context: Context, *, run: str, display: Display, view: output.View) -> int:
+    pace = rollouts.pace(lookup.run(context.store.snapshot(), run))
+    paces.refuse_nonsense(pace)  # a file of tasks may be another by now, or gone
+    task_files.refuse_unusable(pace)
     planned = rollouts.plan_resume(context, run)
     carry.skipped(planned)
     if planned.run is None:

@@ -11,7 +11,7 @@ from dbmod.cli import carry, complete, options, output
 from dbmod.cli.carry import Outcome
 from dbmod.cli.options import Display
 from dbmod.context import Context
-from dbmod.records import ASKING, Attempt, Cluster, Instance, Module, Row, Run
+from dbmod.records import Attempt, Cluster, Instance, Module, Row, Run
 from dbmod.selection import Selection
 from dbmod.store.interface import Tables
 
@@ -50,7 +50,7 @@ def list_runs(context: Context, *, limit: int | None, view: output.View) -> None
     tables = context.store.snapshot()
     runs = sorted(tables.find(Run), key=lambda one: one.serial, reverse=True)[:limit]
     rows = [
-        (one.id, one.verb, _what(tables, one), one.state, _batch(one), one.actor, one.reason, *carry.times(one))
+        (one.id, one.title, _what(tables, one), one.state, _batch(one), one.actor, one.reason, *carry.times(one))
         for one in runs
     ]
     output.table(view, LISTED, rows)
@@ -183,7 +183,7 @@ def _show(context: Context, run: Run, view: output.View) -> Outcome:
             "reason": run.reason,
             "serial": run.serial,
             "state": run.state,
-            "verb": run.verb,
+            "verb": run.title,
             "what": _what(tables, run),
         },
         further={"attempts": [dict(zip(TRIED, row, strict=True)) for row in tried]},
@@ -200,8 +200,7 @@ def _attempted(outcome: Outcome, attempt: Attempt) -> tuple[Any, ...]:
         module.name if module else None,
         attempt.batch,
         carry.status(attempt),
-        attempt.from_number,
-        attempt.number or None,
+        *ledger.moves(outcome.run, attempt),
         attempt.message,
     )
 
@@ -246,15 +245,13 @@ def _subject(context: Context, tables: Tables, what: str) -> Mapping[str, str]:
 
 def _tried(tables: Tables, run: Run, attempt: Attempt) -> tuple[Any, ...]:
     instance, module = tables.get(Instance, attempt.instance_id), tables.get(Module, attempt.module_id)
-    asked = run.verb in ASKING  # a question moves nothing from one version to another
     return (
         clock.seconds(attempt.ended_at or attempt.started_at or run.created_at),
         run.id,
-        run.verb,
+        run.title,
         instance.name if instance else attempt.instance_id,
         module.name if module else attempt.module_id or None,
-        None if asked else attempt.from_number,
-        None if asked or run.verb == "remove" else attempt.number or None,
+        *ledger.moves(run, attempt),
         carry.status(attempt),
         attempt.message,
         run.actor,

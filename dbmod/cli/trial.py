@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from dbmod import errors, module_versions
+from dbmod import errors, ledger, module_versions
 from dbmod.cli import carry, output
 from dbmod.cli.carry import Outcome
 from dbmod.cli.options import Display
@@ -45,20 +45,10 @@ def _row(outcome: Outcome, attempt: Attempt) -> tuple[Any, ...]:
         outcome.instances[attempt.instance_id],
         module.name if module else attempt.module_id,
         attempt.batch,
-        attempt.from_number,
-        None if outcome.run.verb == "remove" else attempt.number,
-        _would(attempt),
+        *ledger.moves(outcome.run, attempt),
+        attempt.would.upper() or carry.status(attempt),
         attempt.message,
     )
-
-
-def _would(attempt: Attempt) -> str:
-    """Say what the run itself would come to, or why that is not known."""
-    if attempt.state != "skipped":
-        return carry.status(attempt)
-    if attempt.status == "ERROR":
-        return "FAIL"
-    return "CHANGE" if attempt.changed else "STAY"
 
 
 def _show_differences(context: Context, outcome: Outcome) -> None:

@@ -187,6 +187,7 @@ def retrieve(context: Context, *, instance: str, directory: str, prefix: str, di
     help=f"Only instances that stand so with it: {', '.join(planning.AMISS)}; several by comma. What drifted or is "
     "missing is known from the last `drift` or `module-query`.  [default: all that are not current]",
 )
+@options.selects
 @options.clustered
 @click.option("--force", is_flag=True, help="Also those that are current.")
 @paced
@@ -201,6 +202,7 @@ def reapply(
     module: str | None,
     md5: str | None,
     only: str,
+    several: Selection,
     include_clustered: bool,
     force: bool,
     pace: Pace,
@@ -216,6 +218,7 @@ def reapply(
             raise errors.BadInput("No module was named.", next_step="dbmod module-reapply --help")
         return Asked(
             command="module-reapply",
+            selection=several,
             modules=(module,),
             md5=md5,
             only=tuple(filter(None, (one.strip() for one in only.split(",")))),

@@ -92,7 +92,7 @@ def _refuse_open_runs(tables: Tables) -> None:
         if run.is_open:
             raise errors.Refused(
                 f"the run {run.id} goes on, and would be recorded in the old ledger",
-                next_step=f"dbmod run-wait {run.id}, or dbmod run-cancel {run.id}",
+                next_step=run.ways_out,
             )
 
 

@@ -47,6 +47,25 @@ def test_server_fact_bears_the_role_name(name: str) -> None:
 
 
 @every
+def test_a_host_waits_until_its_server_says_what_is_wanted_or_hangs(name: str, tmp_path: Path) -> None:
+    waiting = yaml_file.read(paths.role("datastore", name) / "vars" / "main.yml")[f"__datastore_{name}_waiting"]
+    count = tmp_path / "count"
+    well = f'echo x >> {count}; test $(wc -l < {count}) -lt 3 && echo "not yet" >&2 && exit 1; echo "well"'
+
+    def waits(script: str, **words: str) -> tuple[int, str]:
+        command = [waiting[0], waiting[1], waiting[2], "well", "sh", "-c", script]
+        for before, after in words.items():
+            command[2] = command[2].replace(before.replace("_", " "), after)
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        return ended.returncode, ended.stdout + ended.stderr
+
+    assert waits(well) == (0, "not yet\nnot yet\n")
+    assert waits("sleep 60", timeout_20="timeout 1") == (124, "")
+    code, said = waits("echo LOADING", **{"+_60": "+ 1"})
+    assert (code, set(said.split())) == (1, {"LOADING"})
+
+
+@every
 @pytest.mark.parametrize(("ended_with", "faults"), [(124, ["it does not answer"]), (1, [])])
 def test_an_adopted_server_that_hangs_is_not_well_and_one_that_lets_nobody_in_may_be(
     name: str, ended_with: int, faults: list[str]

@@ -76,6 +76,17 @@ def test_a_plan_in_a_file_is_done_as_it_says_or_not_at_all(template: Site, make_
     assert "db-0, mymod: would be left out now" in refused.err
 
 
+def test_a_reapply_takes_a_selection_also_in_a_plan(template: Site, make_site: Callable[..., Site]) -> None:
+    site = make_site(template)
+    plan = str(site.directory / "plan.json")
+    site.well("module-reapply", "mymod", "--limit", "db-[123]", "--plan", plan)
+    site.well("module-reapply", "mymod", "--limit", "db-*,!db-[1235]")
+    assert sorted(site.states(site.last_run())) == ["db-0", "db-4", "db-6"]
+    site.well("module-reapply", "--from-plan", plan)
+    assert sorted(site.states(site.last_run())) == ["db-1", "db-2", "db-3"]
+    assert site.dbmod("module-reapply", "mymod", "--limit", "nobody").code == 2
+
+
 def test_reapply_takes_only_those_that_stand_so(template: Site, make_site: Callable[..., Site]) -> None:
     site = make_site(template)
     site.well("module-reapply", "mymod", "--delay", "0")
@@ -110,11 +121,17 @@ def test_check_says_what_the_run_after_it_does(template: Site, make_site: Callab
         "+message=Module.V2",
     ]
     assert (site.find(Row), site.states(site.last_run())) == (held, dict.fromkeys(told, "skipped"))
+    assert "batch 1 of 2: db-0 would change" in tried.err
+    told_later = site.well("history", "db-0", "-f", "json").json()[-1]
+    assert (told_later["Verb"], told_later["Status"]) == ("reapply --check", "WOULD CHANGE")
     site.well(*words)
     done = {row.instance_id: row.batch for row in site.attempts(site.last_run())}
     assert {site.instance(name).id: row[0] for name, row in told.items()} == done
     tried = site.well("module-remove", "db-5", "mymod", "--check", "-f", "json")
     assert [(row["From"], row["To"], row["Would"]) for row in tried.json()] == [(2, None, "CHANGE")]
+    site.well("module-remove", "db-5", "mymod")
+    [removed] = site.well("run-show", site.last_run().id, "-f", "json").json()["attempts"]
+    assert (removed["From"], removed["To"]) == (2, None)
 
 
 def test_pruning_drops_what_no_host_may_hold_and_a_rollout_goes_on(

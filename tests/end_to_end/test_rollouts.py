@@ -140,6 +140,7 @@ def test_rollback_puts_back_what_the_run_changed(template: Site, make_site: Call
         ended = site.dbmod("module-apply", "--all", "--module", "mymod", *pace)
         assert ended.code == 1
         assert "What it had changed was put back: run " in ended.err
+        assert "run-resume" not in ended.err
     else:
         words = ("all_instances=true", "modules=mymod", "batch_size=3", "delay=0", "on_failure=rollback")
         ended = site.playbook("module_apply", *(word for one in words for word in ("-e", one)))
@@ -165,11 +166,39 @@ def test_tasks_around_each_host_run_there_and_one_that_fails_leaves_its_host_alo
     files = ("--before-host", "before.yml", "--after-host", "after.yml")
     ended = site.dbmod("module-reapply", "mymod", *files, "--delay", "0", "-f", "json")
     assert ended.code == 1, ended.said
+    assert f"dbmod run-resume {site.last_run().id} goes on with what is not done" in ended.err
     told = {one["Instance"]: (one["Status"], one["Message"]) for one in ended.json()}
     assert told["db-3"] == ("SKIPPED", "left alone: Do something before: the proxy says no")
     assert told["db-4"] == ("OK", "counted")
     assert [one.name for one in site.find(Instance) if not applied(one).exists()] == ["db-3"]
     assert [one.name for one in site.find(Instance) if not applied(one).with_name("after").exists()] == ["db-3"]
+
+
+def test_a_file_of_tasks_that_cannot_be_done_is_refused_before_anything_is_touched(
+    template: Site, make_site: Callable[..., Site]
+) -> None:
+    site = make_site(template)
+    runs, file = len(site.find(Run)), site.directory / "before.yml"
+    file.write_text("- name: Drain it\n  nosuchmodule: {}\n")
+    ended = site.dbmod("module-reapply", "mymod", "--before-host", str(file))
+    assert (ended.code, len(site.find(Run)), counts(site)) == (2, runs, [0] * HOSTS), ended.said
+    assert "couldn't resolve module/action 'nosuchmodule'" in ended.err
+    played = site.playbook("module_reapply", "-e", "module=mymod", "-e", f"before_host={file}")
+    assert (played.code, len(site.find(Run))) == (2, runs), played.said
+    assert "couldn't resolve module/action 'nosuchmodule'" in played.said
+
+
+def test_a_file_of_tasks_that_changed_or_went_is_refused_by_resume(
+    template: Site, make_site: Callable[..., Site]
+) -> None:
+    site = make_site(template)
+    (site.directory / "before.yml").write_text("- name: Nothing\n  ansible.builtin.meta: noop\n")
+    site.well("module-reapply", "mymod", "--before-host", "before.yml", "--canary", "1", "--delay", "0")
+    (site.directory / "before.yml").write_text("- name: Nothing\n  nosuchmodule: {}\n")
+    assert site.dbmod("run-resume", site.last_run().id).code == 2
+    (site.directory / "before.yml").unlink()
+    assert site.dbmod("run-resume", site.last_run().id).code == 2
+    assert (site.last_run().state, sum(counts(site))) == ("paused", 1)
 
 
 def test_a_server_that_is_not_well_afterwards_gets_its_earlier_version_back(

@@ -103,6 +103,17 @@ def test_second_ctrl_c_stops_now_and_what_had_started_is_unknown(slow: Site) -> 
     slow.settled = True
 
 
+def test_ctrl_c_before_the_first_batch_starts_none(slow: Site) -> None:
+    command = slow.start("module-apply", "--all", "--module", "slow")
+    failpoints.until(lambda: slow.find(Run, verb="apply"), bool, "the run to be planned")
+    assert command.stderr
+    assert command.stderr.readline().startswith(b"run ")  # Ansible is still to be loaded
+    os.killpg(command.pid, signal.SIGINT)
+    assert finish(command).code == 130
+    assert (slow.last_run().state, slow.last_run().message) == ("cancelled", f"stopped by {slow.context.actor.name}")
+    assert set(slow.states(slow.last_run()).values()) == {"cancelled"}
+
+
 def test_ctrl_c_while_waiting_between_batches_stops_at_once(slow: Site) -> None:
     wait_file(slow).unlink()
     command = slow.start("module-apply", "--all", "--module", "slow", "--batch_size", "2", "--delay", "30")

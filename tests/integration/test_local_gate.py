@@ -2,8 +2,11 @@
 
 import os
 import shutil
+import signal
 import subprocess
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -68,6 +71,31 @@ def test_redis_replica_without_its_master_is_left_alone(empty: LocalFleet) -> No
     pair.see_both_served()
     pair.ask(pair.replica, f"REPLICAOF 127.0.0.1 {pair.replica.port}")
     pair.see_replica_left_alone("it is not connected to its master")
+
+
+@pytest.mark.nightly
+def test_servers_that_hang_or_are_gone_are_left_alone_in_a_minute_and_a_half(empty: LocalFleet, tmp_path: Path) -> None:
+    pair = Pair(empty, "redis")
+    tasks = tmp_path / "before.yml"
+    tasks.write_text(
+        "- name: End one, stop the other\n"
+        "  ansible.builtin.shell: kill -{{ 'KILL' if inventory_hostname == 'replica' else 'STOP' }} "
+        "$(cat {{ dbmod_directory }}/server.pid)\n"
+    )
+    pace = Pace(gate=True, before_host=str(tasks), delay_seconds=0)
+    began = time.monotonic()
+    run = pair.fleet.planned(operations.plan_apply(pair.fleet.context, Selection(all=True), ["mymod"], pace=pace))
+    took = time.monotonic() - began
+    os.kill(int((local_fleet.place(pair.primary).directory / "server.pid").read_text()), signal.SIGCONT)
+    names = {pair.primary.id: "primary", pair.replica.id: "replica"}
+    attempts = pair.fleet.context.store.snapshot().find(Attempt, run_id=run.id)
+    said = {names[one.instance_id]: one.message.removeprefix("left alone: ") for one in attempts}
+    refused = f"Could not connect to Redis at 127.0.0.1:{pair.replica.port}: Connection refused"
+    assert said == {
+        "primary": "Wait until the server answers: no answer in 20 seconds",
+        "replica": f"Wait until the server answers: {refused}",
+    }
+    assert 60 < took < 90
 
 
 @pytest.mark.nightly

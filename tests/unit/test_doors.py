@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
 
-from dbmod import building, doors, errors, fleet, inventory, ledger, operations, plays, processes, rollouts
+from dbmod import building, clock, doors, errors, fleet, inventory, ledger, operations, plays, processes, rollouts
+from dbmod import gate as gate_rules
 from dbmod.building import Account, Member, NewInstance
 from dbmod.context import Context
 from dbmod.paces import Pace
@@ -107,6 +108,39 @@ def test_the_delay_is_waited_between_batches_and_not_before_the_first(here: Cont
     first = time.monotonic() - began
     gate(here, run, three[2])
     assert first < 0.3 <= time.monotonic() - began - first
+
+
+def test_the_delay_is_not_waited_where_the_run_pauses_or_has_to_stop(here: Context, three: list[Instance]) -> None:
+    began = time.monotonic()
+    run, _ = started(here, Pace(batch_size=1, delay_seconds=60, canary=1, max_errors=0))
+    gate(here, run, three[0])
+    [first, *_] = attempts(here, run)
+    doors.record_modules(here, run.id, {"db-1": registered(first, run, status="ERROR", message="no")})
+    assert gate(here, run, three[1])["why"].startswith("failed hosts: 1")
+    run, _ = started(here, Pace(batch_size=1, delay_seconds=60, canary=1))
+    gate(here, run, three[0])
+    [first, *_] = attempts(here, run)
+    doors.record_modules(here, run.id, {"db-1": registered(first, run)})
+    assert gate(here, run, three[1])["why"].startswith("the canary is done")
+    doors.start(here, run.id)
+    with here.store.transaction(holder="a test") as tables:
+        gate_rules.request_pause(tables, run.id, by="grace")
+    assert gate(here, run, three[1])["why"].startswith("paused by grace")
+    assert time.monotonic() - began < 30
+
+
+def test_the_delay_is_counted_from_the_end_of_the_batch_before(here: Context, three: list[Instance], put: Put) -> None:
+    run, _ = started(here, Pace(batch_size=1, delay_seconds=60, canary=1))
+    gate(here, run, three[0])
+    [first, *_] = attempts(here, run)
+    doors.record_modules(here, run.id, {"db-1": registered(first, run)})
+    gate(here, run, three[1])
+    doors.start(here, run.id)  # as run-resume does, after a night
+    [first, *_] = attempts(here, run)
+    put(REPLACE(first, ended_at=clock.now() - timedelta(hours=8)))
+    began = time.monotonic()
+    assert gate(here, run, three[1])["batch"] == 2
+    assert time.monotonic() - began < 30
 
 
 def test_a_stop_request_ends_the_delay_at_once(here: Context, three: list[Instance]) -> None:

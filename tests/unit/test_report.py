@@ -129,6 +129,22 @@ def test_what_a_host_says_of_success_stays_out_for_a_ping_says_its_contents() ->
     assert "no room" in data["words"]
 
 
+def test_what_a_host_says_that_it_would_say_stays_out_too_and_a_look_is_called_one() -> None:
+    module, one, two = builders.module(), builders.instance("db-1"), builders.instance("db-2")
+    run = builders.run(verb="remove", options={"check": True})
+    every = [
+        builders.attempt(run, module, one, state="skipped", status="OK", message="CANARY", from_number=1),
+        builders.attempt(run, module, two, state="skipped", status="ERROR", message="no room", from_number=1),
+    ]
+    data = made([one, two], [module], [], [report.told(run, every, scope([one, two], [module]))])
+    assert "CANARY" not in json.dumps(data)
+    [shown] = data["runs"]
+    words = data["words"]
+    assert shown["verb"] == "remove --check"
+    told = [(words[one[3]], one[4], one[5], words[one[6]]) for one in shown["attempts"]]
+    assert told == [("would stay", 1, 0, ""), ("would fail", 1, 0, "no room")]
+
+
 def test_a_reconcile_tells_what_it_corrected() -> None:
     module, one = builders.module(), builders.instance("db-1")
     run = builders.run(verb="reconcile")

@@ -115,7 +115,9 @@ def test_a_paused_run_keeps_others_off_and_ends_when_it_is_cancelled(rollout: Ro
     run = rollout.plan(canary=1)
     rollout.batch(run, 1)
     rollout.batch(run, 2)
-    assert "is being worked on by run" in refused(operations.plan_apply, rollout.here, EVERY, ["mymod"])
+    with pytest.raises(errors.Refused, match="is being worked on by run") as refusal:
+        operations.plan_apply(rollout.here, EVERY, ["mymod"])
+    assert refusal.value.next_step == f"dbmod run-resume {run.id}, or dbmod run-cancel {run.id}"
     with rollout.here.store.transaction(holder="a test") as tables:
         assert ledger.request_stop(tables, run.id, by="eve").state == "cancelled"
     assert rollout.states(run) == "ok" + " cancelled" * 5
@@ -174,14 +176,50 @@ def test_resume_goes_on_with_all_that_is_not_done_and_names_the_runs_before(roll
     assert rollouts.gone_on_with(rollout.here.store.snapshot(), third) == (later.id, run.id)
 
 
+def test_what_follows_a_canary_that_failed_begins_with_a_canary(rollout: Rollout) -> None:
+    run = rollout.plan(canary=1, batch_size="2,50%")
+    rollout.batch(run, 1, failing=1)
+    assert rollout.batch(run, 2).startswith("failed hosts: 1")
+    later = rollouts.plan_resume(rollout.here, run.id).run
+    assert later is not None
+    assert (later.batch_sizes, later.pause_after) == ((1, 2, 3), 1)
+    rollout.start(later)
+    rollout.batch(later, 1)
+    assert rollout.batch(later, 2) == "the canary is done"
+    with rollout.here.store.transaction(holder="a test") as tables:
+        ledger.request_stop(tables, later.id, by="eve")
+    third = rollouts.plan_resume(rollout.here, later.id).run
+    assert third is not None
+    assert (third.batch_sizes, third.pause_after) == ((2, 3), 0)
+
+
+def test_what_follows_a_run_that_failed_goes_on_with_the_batch_that_it_failed_in(rollout: Rollout) -> None:
+    run = rollout.plan(ramp=True, batch_size=3)
+    assert run.batch_sizes == (1, 2, 3)
+    rollout.batch(run, 1)
+    rollout.batch(run, 2, failing=1)
+    assert rollout.batch(run, 3).startswith("failed hosts: 1")
+    later = rollouts.plan_resume(rollout.here, run.id).run
+    assert later is not None
+    assert later.batch_sizes == (2, 2)
+
+
 def test_resume_is_refused_where_the_module_has_moved_on(rollout: Rollout, put: Put) -> None:
     run = rollout.plan(canary=1)
     rollout.batch(run, 1)
     rollout.batch(run, 2)
     put(REPLACE(rollout.module, versions=(*rollout.module.versions, builders.version(3))))
-    assert refused(rollouts.plan_resume, rollout.here, run.id) == (
+    with pytest.raises(errors.Refused) as refusal:
+        rollouts.plan_resume(rollout.here, run.id)
+    assert refusal.value.what == (
         f"Module 'mymod' has moved on: the run {run.id} carries version 2, and the current one is 3."
     )
+    assert refusal.value.next_step == f"dbmod run-cancel {run.id}, then dbmod module-reapply mymod"
+    with rollout.here.store.transaction(holder="a test") as tables:
+        ledger.request_stop(tables, run.id, by="eve")
+    with pytest.raises(errors.Refused) as refusal:
+        rollouts.plan_resume(rollout.here, run.id)
+    assert refusal.value.next_step == "dbmod module-reapply mymod"
 
 
 def test_resume_of_an_earlier_version_that_was_asked_for_goes_on(rollout: Rollout) -> None:

@@ -35,6 +35,14 @@ def test_confirmation_on_a_terminal_wants_the_very_name(monkeypatch: pytest.Monk
         ask.confirm("Deleting 'db-1'", "db-1", yes=False)
 
 
+def test_nobody_who_answers_is_no_and_what_follows_is_on_its_own_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal(""))
+    assert ask.goes_on("Go on?") is False
+    assert capsys.readouterr().err.endswith("\n")
+
+
 def test_passwords_come_from_the_argument_or_a_line_each(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("one\r\ntwo: 2\n"))
     assert ask.accounts(("a", "b:in:line", "c"), may_ask=True) == (

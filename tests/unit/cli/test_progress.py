@@ -32,6 +32,20 @@ def test_plain_progress_says_batch_and_host(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr() == ("", told)
 
 
+def test_a_look_is_never_called_like_the_thing_itself() -> None:
+    run = msgspec.structs.replace(RUN, options={"check": True})
+    assert progress.title(run, HOSTS, PLANNED) == f"run {RUN.id}: reapply --check, 3 instances, 1 module in 2 batches"
+    found = [("OK", True), ("OK", False), ("ERROR", False)]
+    looks = [
+        msgspec.structs.replace(one, state="skipped", status=status, changed=changed)
+        for one, (status, changed) in zip(PLANNED, found, strict=True)
+    ]
+    assert [carry.status(one) for one in looks] == ["WOULD CHANGE", "WOULD STAY", "WOULD FAIL"]
+    assert carry.counts(looks) == "1 would change, 1 would stay, 1 would fail"
+    left_alone = msgspec.structs.replace(PLANNED[0], state="skipped", status="SKIPPED")
+    assert (carry.status(left_alone), carry.counts([left_alone])) == ("SKIPPED", "1 skipped")
+
+
 def test_plain_progress_says_a_step_once(capsys: pytest.CaptureFixture[str]) -> None:
     shown = progress.Plain()
     for _ in range(2):
@@ -73,6 +87,23 @@ def test_live_progress_keeps_markup_and_control_characters_as_text(
     assert told.out == ""
     assert "db-1 ok  [bold]not markup[/bold]" in told.err
     assert "db-2 error  \\x1b]0;title\\x07" in told.err
+
+
+def test_a_line_has_a_colour_and_the_bar_below_it_keeps_its_own(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(output, "is_terminal", lambda _stream: True)
+    shown = progress.make(quiet=False)
+    shown.start(RUN, HOSTS, PLANNED)
+    shown.batch(1, 2, ["db-1"])
+    shown.host("db-1", "ok", "Module.V1")
+    shown.stop()
+    told = capsys.readouterr().err
+    assert "\x1b[32mdb-1 ok  Module.V1\x1b[0m" in told
+    assert "\x1b[32mbatch 1 of 2" not in told
 
 
 def test_counts_take_the_worst_of_each_instance() -> None:
