@@ -139,7 +139,7 @@ def _beginning(process: "subprocess.Popen[bytes]") -> bytes:
         if not chunk:
             break
         said += chunk
-    return said
+    return said[:VERSION_LIMIT_BYTES]
 
 
 def _is_roots(place: str) -> bool:
