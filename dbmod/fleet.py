@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from dbmod import clock, conflicts, datastores, errors, history, ledger, lookup, names, planning, providers
+from dbmod import clock, conflicts, datastores, errors, history, holds, ledger, lookup, names, planning, providers
 from dbmod.context import Context
 from dbmod.records import Attempt, Cluster, Instance, InstanceStatus, Run
 from dbmod.store.interface import Tables
@@ -200,7 +200,11 @@ def plan_claim(
     """Write a run that does something to whole instances, and claims them for as long as it goes on.
 
     cluster  busy with it until then
+    Raises   Refused where one is to be left alone
     """
+    now = clock.now()
+    for instance in instances if verb != "adopt" else ():  # which only looks
+        holds.refuse_held(instance, now=now)
     if cluster:
         set_task(tables, cluster, verb)
     run = ledger.plan(

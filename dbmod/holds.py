@@ -39,6 +39,14 @@ def why(instance: Instance, *, now: datetime) -> str:
     return f"on hold{until}, by {held.by}: {held.reason}"
 
 
+def refuse_held(instance: Instance, *, now: datetime) -> None:
+    """Refuse to do something to an instance that is to be left alone."""
+    if held := why(instance, now=now):
+        raise errors.Refused(
+            f"Instance '{instance.name}' is {held}", next_step=f"dbmod unhold {instance.name}, if that is over"
+        )
+
+
 def moment(text: str, *, now: datetime) -> datetime:
     """Read `90m`, `12h`, `3d`, or a date with or without a time, of this machine's clock.
 

@@ -256,10 +256,8 @@ def ready(
                     details={"fault": instance.fault} if instance.fault else None,
                     next_step=_way_back(instance),
                 )
-            if not asks and (held := holds.why(instance, now=now)):
-                raise errors.Refused(
-                    f"Instance '{instance.name}' is {held}", next_step=f"dbmod unhold {instance.name}, if that is over"
-                )
+            if not asks:
+                holds.refuse_held(instance, now=now)
             planning.refuse_misfits(modules, datastore=instance.datastore, datastore_version=instance.datastore_version)
             offers = providers.offers(instance.provider)
             planning.refuse_unmet_needs(needs, offers, provider=instance.provider, datastore=instance.datastore)

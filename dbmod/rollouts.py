@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from dbmod import errors, lookup, operations, paces
+from dbmod import clock, errors, holds, ledger, lookup, operations, paces
 from dbmod.context import Context
 from dbmod.operations import Planned
 from dbmod.paces import Pace
@@ -33,7 +33,7 @@ def plan_resume(context: Context, reference: str) -> Planned:
             rest = [one for one in tried if one.is_bad or one.state == "cancelled"]
         _refuse_moved(tables, run, rest)
         if run.state == "paused":
-            return Planned(run=run)
+            return Planned(run=run, skipped=tuple(_leave_held(tables, rest)))
         work, missing = _work(tables, rest, back=False)
         chosen, skipped = operations.ready(
             [one.instance for one in work],
@@ -135,6 +135,18 @@ def _may_have_changed(run: Run, attempt: Attempt) -> bool:
     """Tell whether the host may hold something else now: it said so, or it began and was not heard."""
     touched = attempt.state in ("ok", "unknown") or (attempt.state == "error" and attempt.evidence is not None)
     return touched and (run.verb == "remove" or attempt.number != attempt.from_number)
+
+
+def _leave_held(tables: Tables, rest: Iterable[Attempt]) -> list[operations.Skipped]:
+    """Close what a paused run would do to instances that were put on hold since; they are named."""
+    now = clock.now()
+    left = {}
+    for one in rest:
+        instance = tables.get(Instance, one.instance_id)
+        if instance and (held := holds.why(instance, now=now)):
+            ledger.put_closed(tables, msgspec.structs.replace(one, state="skipped", message=held, ended_at=now))
+            left[instance.id] = operations.Skipped(instance=instance.name, why=held)
+    return list(left.values())
 
 
 def _work(tables: Tables, attempts: Iterable[Attempt], *, back: bool) -> tuple[list[Work], list[operations.Skipped]]:

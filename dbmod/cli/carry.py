@@ -88,7 +88,9 @@ def _behind_the_canary(context: Context, run: Run) -> Run | None:
 
     if not ask.goes_on(f"The canary is done: {counts(read(context, run).attempts)}. Go on with the rest?"):
         return None
-    return rollouts.plan_resume(context, run.id).run
+    planned = rollouts.plan_resume(context, run.id)
+    skipped(planned)
+    return planned.run
 
 
 def to_the_end(context: Context, run: Run, display: Display) -> int:

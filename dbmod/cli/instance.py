@@ -28,6 +28,7 @@ CREATED = (
     "volume",
     "volume_id",
 )
+LISTED_FURTHER = ("Hold",)
 SHOWN = (
     "address",
     "availability_zone",
@@ -137,7 +138,7 @@ def create(
 @options.command("list", example="dbmod list --include_clustered")
 @options.clustered
 @options.pages
-@options.shown(*shapes.INSTANCES)
+@options.shown(*shapes.INSTANCES, *LISTED_FURTHER)
 @options.reads
 def list_instances(
     context: Context, *, include_clustered: bool, limit: int | None, marker: str | None, view: output.View
@@ -148,11 +149,12 @@ def list_instances(
         for one in lookup.living_instances(context.store.snapshot(), actor=context.actor)
         if include_clustered or one.cluster_id is None
     ]
+    now = clock.now()
     rows = [
-        shapes.instance(one, status=providers.observed_status(one))
+        (*shapes.instance(one, status=providers.observed_status(one)), holds.why(one, now=now) or None)
         for one in paging.page(found, limit=limit, marker=marker)
     ]
-    output.table(view, shapes.INSTANCES, rows)
+    output.table(view, shapes.INSTANCES, rows, further=LISTED_FURTHER)
 
 
 @options.command("show", example="dbmod show myinst")

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from dbmod import building, datastores, errors, fleet, gate, ledger, processes, providers
+from dbmod import building, datastores, errors, fleet, gate, holds, ledger, processes, providers
 from dbmod.building import Account, Member, NewCluster, NewInstance
 from dbmod.context import Context
 from dbmod.records import Attempt, Cluster, Instance, Row, Run
@@ -231,6 +231,15 @@ def test_a_building_instance_is_neither_deleted_under_its_run_nor_restarted(here
     assert refused(fleet.plan_delete, here, "myinst") == f"Instance 'myinst' is being worked on by run {run.id}."
     assert refused(fleet.plan_restart, here, "myinst") == "Instance 'myinst' is still being built."
     assert here.store.snapshot().find(Instance) == [instance]
+
+
+def test_what_is_on_hold_is_neither_restarted_nor_deleted(here: Context, put: Put) -> None:
+    put(builders.instance())
+    holds.hold(REPLACE(here, reason="backup"), "myinst", until="")
+    for plan in (fleet.plan_restart, fleet.plan_delete):
+        assert refused(plan, here, "myinst") == "Instance 'myinst' is on hold, by ada: backup"
+    holds.release(here, "myinst")
+    fleet.plan_restart(here, "myinst")
 
 
 def test_a_restart_brings_an_instance_back_from_error(here: Context, put: Put) -> None:

@@ -307,6 +307,19 @@ def test_an_instance_on_hold_is_skipped_by_what_changes_hosts_and_asked_by_the_r
     assert "is on hold until" in refused(operations.plan_remove, rollout.here, one, "mymod")
 
 
+def test_what_is_put_on_hold_while_a_run_is_paused_is_left_alone_when_it_goes_on(rollout: Rollout) -> None:
+    run = rollout.plan(canary=1, batch_size=5)
+    rollout.batch(run, 1)
+    rollout.batch(run, 2)
+    holds.hold(REPLACE(rollout.here, reason="backup"), "db-3", until="")
+    planned = rollouts.plan_resume(rollout.here, run.id)
+    assert [(one.instance, one.why) for one in planned.skipped] == [("db-3", "on hold, by ada: backup")]
+    assert planned.exit_code == 0
+    rollout.start(run)
+    assert rollout.batch(run, 2) == ""
+    assert (rollout.close(run).state, rollout.held()) == ("done", [2, 2, 2, 1, 2, 2])
+
+
 @pytest.mark.parametrize(
     ("text", "hours"),
     [("90m", 1.5), ("12h", 12), ("3d", 72), ("2026-11-27", 12), ("2026-11-26T13:00", 1), ("2026-11-26T13:00Z", 1)],

@@ -214,3 +214,11 @@ def test_drift_of_a_fleet_that_is_down_reaches_no_host(typed: Typed, ledger: Sto
         ("unknown", "not asked: its status is SHUTDOWN")
     }
     assert "skipped db-1" in err
+
+
+def test_list_tells_which_instances_are_on_hold(typed: Typed) -> None:
+    assert typed("hold", "db-2", "--reason", "backup")[0] == 0
+    told = {one["Name"]: one["Hold"] for one in json.loads(typed("list", "-f", "json")[1])}
+    assert told["db-1"] is None
+    assert told["db-2"].endswith(": backup")
+    assert "Hold" not in typed("list")[1]
