@@ -13,15 +13,19 @@ import glob
 import json
 import os
 import re
+import select
 import socket
+import stat
 import subprocess
 import sys
-from typing import Any, Dict, List, Optional, Set, Tuple
+import time
+from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 COMMAND_LIMIT = 15  # characters that the kernel keeps of a process's name
 LISTENING = "0A"  # of /proc/net/tcp
 VERSION_SECONDS = 10
+VERSION_LIMIT_BYTES = 1000
 GIB = 1 << 30
 UNIT = re.compile(r"^/system\.slice/(?:[^/]+\.slice/)*([A-Za-z0-9@:_.\\-]+\.service)$")
 SPOKEN_PORT = re.compile(r"(?:^|\s)(?:--port[= ]|-p ?)(\d{1,5})(?=\s|$)")
@@ -65,7 +69,7 @@ def _server(number: int, request: Dict[str, Any]) -> Dict[str, Any]:
     spoken = TITLE_PORT.search(words) or SPOKEN_PORT.search(words)
     return {
         "program": program,
-        "version": _version(program),
+        "version": _version(program, number),
         "listeners": _listeners(number),
         "port": int(spoken.group(1)) if spoken else 0,
         "unit": _unit(number),
@@ -91,28 +95,81 @@ def _program(number: int, words: str, request: Dict[str, Any]) -> str:
     return kernel
 
 
-def _version(program: str) -> str:
-    """Give what the program says of itself, "" where it says nothing."""
+def _version(program: str, number: int) -> str:
+    """Give what the program of a server says of itself, "" where it says nothing.
+
+    Anybody may call a program as a server is called. So root runs only what is root's; else it is run as its own user.
+    """
     if not program:
         return ""
-    process = None
+    become, real = None, os.path.realpath(program)
+    if os.geteuid() == 0 and not _is_roots(real):
+        uid, gid = _user(number)
+        if uid == 0:
+            return ""
+        become = _becoming(uid, gid)
     try:
         process = subprocess.Popen(
             [program, "--version"],
+            executable=real,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={"PATH": SYSTEM_PATH, "LC_ALL": "C"},
+            preexec_fn=become,  # noqa: PLW1509  (there is no thread here)
         )
-        return process.communicate(timeout=VERSION_SECONDS)[0].decode("utf-8", "replace")[:1000]
-    except subprocess.TimeoutExpired:
+    except (OSError, subprocess.SubprocessError):
         return ""
-    except OSError:
-        return ""
-    finally:
-        if process is not None and process.poll() is None:
+    with process:
+        try:
+            return _beginning(process).decode("utf-8", "replace")
+        finally:
             process.kill()
-            process.wait()
+
+
+def _beginning(process: "subprocess.Popen[bytes]") -> bytes:
+    """Read what a program prints, as far as it counts and does not take too long."""
+    assert process.stdout is not None
+    said = b""
+    deadline = time.monotonic() + VERSION_SECONDS
+    while len(said) < VERSION_LIMIT_BYTES:
+        if not select.select([process.stdout], [], [], max(deadline - time.monotonic(), 0))[0]:
+            return b""
+        chunk = os.read(process.stdout.fileno(), VERSION_LIMIT_BYTES - len(said))
+        if not chunk:
+            break
+        said += chunk
+    return said
+
+
+def _is_roots(place: str) -> bool:
+    """Tell whether only root can have put a file where it is, and only root can replace it; no link is in its path."""
+    while True:
+        try:
+            status = os.lstat(place)
+        except OSError:
+            return False
+        shared = stat.S_IWOTH | (stat.S_IWGRP if status.st_gid != 0 else 0)
+        if status.st_uid != 0 or (status.st_mode & shared and not status.st_mode & stat.S_ISVTX):
+            return False
+        if place == "/":
+            return True
+        place = os.path.dirname(place)
+
+
+def _user(number: int) -> Tuple[int, int]:
+    """Give real uid and gid of a process; a program that changes to root keeps the real ones of who called it."""
+    found = dict(re.findall(r"^(Uid|Gid):\s+(\d+)", _text("/proc/%d/status" % number), re.MULTILINE))
+    return int(found.get("Uid", 0)), int(found.get("Gid", 0))
+
+
+def _becoming(uid: int, gid: int) -> Callable[[], None]:
+    def become() -> None:
+        os.setgroups([])
+        os.setgid(gid)
+        os.setuid(uid)
+
+    return become
 
 
 def _listeners(number: int) -> Optional[List[Listener]]:

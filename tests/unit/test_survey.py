@@ -1,8 +1,13 @@
 """What a host says of its servers, and which of them is taken into the fleet."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -173,7 +178,8 @@ def test_what_is_no_survey_is_none(line: str) -> None:
     assert survey.read_answer(f"motd\n{line}\n") is None
 
 
-def test_host_side_looks_at_this_machine_and_answers_in_that_form() -> None:
+def looked() -> tuple[Survey, dict[str, Any]]:
+    """Let the host's side look at this machine; give what it says, and what it was asked."""
     asked = Asked(datastore="redis", port=1)
     _, _, request = survey.frame(asked).partition(survey.SOURCE.read_bytes())
     ended = subprocess.run(
@@ -181,6 +187,58 @@ def test_host_side_looks_at_this_machine_and_answers_in_that_form() -> None:
     )
     found = survey.read_answer(ended.stdout.decode())
     assert found is not None
+    return found, json.loads(request)
+
+
+def test_host_side_looks_at_this_machine_and_answers_in_that_form() -> None:
+    found, request = looked()
     assert found.machine.memory_mib > 0
     assert found.usual_answers == ()
-    assert json.loads(request)["usual_port"] == 6379
+    assert request["usual_port"] == 6379
+
+
+@pytest.fixture
+def place_for_all() -> Iterator[Path]:
+    """A directory that other users may enter."""
+    with tempfile.TemporaryDirectory(prefix="dbmod-survey-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("uid", "reply"), [(61234, "61234"), (0, "0")])
+def test_no_program_of_another_user_is_run_as_root(place_for_all: Path, uid: int, reply: str) -> None:
+    """Whoever may start a process on a host can call it redis-server, and put another program in its place."""
+    folder = place_for_all / "own"
+    folder.mkdir()
+    program = folder / "redis-server"
+    shutil.copy(shutil.which("sleep") or "", program)
+    os.chown(folder, uid, uid)
+    os.chown(program, uid, uid)
+    process = subprocess.Popen([str(program), "60"], user=uid, group=uid, extra_groups=[])
+    try:
+        program.unlink()
+        program.write_text("#!/bin/sh\necho v=1.0 of $(id -u), $(id -G)\nwhile :; do echo; done\n")
+        program.chmod(0o755)
+        os.chown(program, uid, uid)
+        found, _ = looked()
+        [server] = [one for one in found.servers if one.program == str(program)]
+        assert server.version.split("\n")[0] == f"v=1.0 of {reply}, {reply}"
+        assert len(server.version) <= 1000
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.root
+def test_a_program_of_another_user_that_runs_as_root_is_asked_nothing(place_for_all: Path) -> None:
+    program = place_for_all / "redis-server"
+    shutil.copy(shutil.which("sleep") or "", program)
+    process = subprocess.Popen([str(program), "60"])
+    try:
+        os.chown(program, 61234, 61234)
+        found, _ = looked()
+        assert [one.version for one in found.servers if one.program == str(program)] == [""]
+    finally:
+        process.kill()
+        process.wait()
