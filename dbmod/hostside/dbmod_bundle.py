@@ -40,7 +40,7 @@ def _change(header: Dict[str, Any], sources: Dict[str, str], stream: BinaryIO) -
     modules = header["modules"]
     first = _contents(stream, modules[0]) if modules else b""
     if first is None:
-        _say("dbmod-refused %s the request did not arrive complete" % header["run"])
+        _refused(header, "the request did not arrive complete")
         return
     _start(header)
     failed = ""
@@ -82,14 +82,17 @@ def _look(header: Dict[str, Any], sources: Dict[str, str]) -> bool:
     """Report the modules asked for, or with none named every module that is there; False where it was refused."""
     try:
         with work.instance_folder(header) as instance:
-            for module in header["modules"] or look.present(instance):
+            modules, problem = (header["modules"], "") if header["modules"] else look.present(instance)
+            for module in modules:
                 try:
                     kind = _loaded(sources, module["type"])
                 except Exception:  # a type that does not load here still has a result to report
                     kind = None
                 _result(header, look.look(header, module, kind, instance))
+            if problem:  # those that could not be listed are unknown, the others are not
+                _refused(header, problem)
     except (files.Unusable, OSError) as error:
-        _say("dbmod-refused %s %s" % (header["run"], kit.one_line(getattr(error, "strerror", None) or str(error))))
+        _refused(header, getattr(error, "strerror", None) or str(error))
         return False
     return True
 
@@ -128,6 +131,10 @@ def _start(header: Dict[str, Any]) -> None:
 
 def _result(header: Dict[str, Any], line: Dict[str, Any]) -> None:
     _say("dbmod-result %s %s" % (header["run"], json.dumps(line)))
+
+
+def _refused(header: Dict[str, Any], reason: str) -> None:
+    _say("dbmod-refused %s %s" % (header["run"], kit.one_line(reason)))
 
 
 def _say(text: str) -> None:

@@ -3,7 +3,7 @@
 
 import binascii
 import os
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from . import dbmod_evidence as evidence_of
 from . import dbmod_files as files
@@ -17,7 +17,8 @@ def look(request: work.Request, module: work.Module, kind: Optional[kit.Type], i
     """Compare one module's result with the bytes on the host; never raises, changes nothing.
 
     kind  None where its type is not known here
-    note  "" as the result says · "drifted" · "missing" · "unknown": no result that can be believed
+    note  "" as the result says · "drifted" · "missing" · "unknown": no result that can be believed, or the type itself
+          could not tell
     """
     try:
         with work.module_folder(instance, module, False) as folder:
@@ -32,8 +33,11 @@ def look(request: work.Request, module: work.Module, kind: Optional[kit.Type], i
                 answer.update(_contents(found.evidence, kind, folder))
             if kind is not None and kind.query is not None and _is_whole(found.evidence, answer):
                 held = files.read(folder, evidence_of.CONTENTS, CONTENTS_LIMIT_BYTES) or b""
-                said = work.call(request, module, kind, held)["message"]
-                if said.startswith("overridden"):
+                outcome = work.call(request, module, kind, held)
+                said = outcome["message"]
+                if outcome["status"] != "OK":
+                    answer.update(note="unknown", detail=said)
+                elif said.startswith("overridden"):
                     answer.update(note="drifted", detail=said)
                 elif said:
                     answer.update(note="missing", observed="", detail=said)
@@ -79,17 +83,21 @@ def _contents(evidence: Dict[str, Any], kind: Optional[kit.Type], folder: int) -
     return {"contents": binascii.b2a_base64(data, newline=False).decode("ascii")} if data is not None else {}
 
 
-def present(instance: Optional[int]) -> List[Dict[str, str]]:
-    """List type and id of every module that has a folder on this instance."""
-    if instance is None:
-        return []
+def present(instance: Optional[int]) -> Tuple[List[Dict[str, str]], str]:
+    """List type and id of every module that has a folder on this instance; and say why that may not be all."""
     found: List[Dict[str, str]] = []
+    problem = ""
+    if instance is None:
+        return found, problem
     with files.folder(instance, ["modules"]) as modules:
         for kind in _names(modules):
             assert modules is not None
-            with files.folder(modules, [kind]) as folder:
-                found.extend({"type": kind, "module": module} for module in _names(folder))
-    return found
+            try:
+                with files.folder(modules, [kind]) as folder:
+                    found.extend({"type": kind, "module": module} for module in _names(folder))
+            except files.Unusable as error:
+                problem = str(error)
+    return found, problem
 
 
 def _names(folder: Optional[int]) -> List[str]:
