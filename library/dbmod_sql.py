@@ -274,7 +274,7 @@ def send(server, text, what):
     ended = kit.commands.run(server.command, server.environment, text.encode("utf-8"))
     if ended.code == 0:
         return ended.output
-    error = ERROR.search(ended.output)
+    error = ERROR.search(ended.errors)
     if error is None:
         raise kit.Refused("%s did not run: the client ended with code %d" % (what, ended.code))
     line = int(error.group(1) or error.group(3) or 0) - 1  # the first one is ours

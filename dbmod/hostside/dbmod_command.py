@@ -5,17 +5,18 @@ import contextlib
 import os
 import select
 import time
-from typing import IO, Any, Dict, NamedTuple, Optional, Sequence
+from typing import IO, Any, Dict, List, NamedTuple, Optional, Sequence
 
-OUTPUT_LIMIT_BYTES = 65536  # of a command's output that is kept; what came before is read and dropped
+OUTPUT_LIMIT_BYTES = 65536  # of what a command prints that is kept; what came before is read and dropped
 LOOK_MILLISECONDS = 20
 
 
 class Completed(NamedTuple):
-    """How a command ended: its exit code (below 0: the signal), and the end of what it printed."""
+    """How a command ended: its exit code (below 0: the signal), and the ends of standard output and standard error."""
 
     code: int
     output: str
+    errors: str = ""
 
 
 class TimedOut(Exception):
@@ -36,7 +37,7 @@ def run(
 
     data        for its standard input
     open_files  descriptors that it gets under the same numbers
-    errors      keep what it prints on standard error too
+    errors      keep what it prints on standard error; else that is thrown away
     Raises      OSError where it cannot be started, TimedOut
     """
     import signal  # 8 ms, only for types that run something
@@ -46,7 +47,7 @@ def run(
         list(arguments),
         stdin=subprocess.PIPE if data else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT if errors else subprocess.DEVNULL,
+        stderr=subprocess.PIPE if errors else subprocess.DEVNULL,
         env=environment,
         cwd=directory,
         pass_fds=tuple(open_files),
@@ -55,14 +56,13 @@ def run(
     deadline = time.monotonic() + limit_seconds if limit_seconds is not None else None
     if data:
         _feed(process.stdin, data)
-    with process.stdout:
-        output = _output(process, deadline)
-    if output is None:
+    printed = _printed(process, [stream for stream in (process.stdout, process.stderr) if stream], deadline)
+    if printed is None:
         with contextlib.suppress(OSError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         raise TimedOut
-    return Completed(process.wait(), output.decode("utf-8", "replace"))
+    return Completed(process.wait(), *[data.decode("utf-8", "replace") for data in printed])
 
 
 def _feed(stream: IO[bytes], data: bytes) -> None:
@@ -76,21 +76,24 @@ def _feed(stream: IO[bytes], data: bytes) -> None:
     threading.Thread(target=write, daemon=True).start()
 
 
-def _output(process: Any, deadline: Optional[float]) -> Optional[bytes]:
-    """Read until the program has ended; None at the deadline."""
-    kept = b""
+def _printed(process: Any, streams: Sequence[IO[bytes]], deadline: Optional[float]) -> Optional[List[bytes]]:
+    """Read the streams until the program has ended, and close them; None at the deadline."""
+    kept = {stream.fileno(): b"" for stream in streams}
     poll = select.poll()
-    poll.register(process.stdout, select.POLLIN | select.POLLHUP)
-    is_open = True
-    while True:
-        has_ended = process.poll() is not None
-        if is_open and poll.poll(0 if has_ended else LOOK_MILLISECONDS):
-            chunk = os.read(process.stdout.fileno(), OUTPUT_LIMIT_BYTES)
-            is_open = bool(chunk)
-            kept = (kept + chunk)[-OUTPUT_LIMIT_BYTES:]
-        elif has_ended:
-            return kept
-        elif not is_open:
-            time.sleep(LOOK_MILLISECONDS / 1000)
-        if deadline is not None and time.monotonic() >= deadline:
-            return None
+    for number in kept:
+        poll.register(number, select.POLLIN | select.POLLHUP)
+    with contextlib.ExitStack() as opened:
+        for stream in streams:
+            opened.enter_context(stream)
+        while True:
+            has_ended = process.poll() is not None
+            ready = poll.poll(0 if has_ended else LOOK_MILLISECONDS)
+            for number, _ in ready:
+                chunk = os.read(number, OUTPUT_LIMIT_BYTES)
+                kept[number] = (kept[number] + chunk)[-OUTPUT_LIMIT_BYTES:]
+                if not chunk:
+                    poll.unregister(number)
+            if has_ended and not ready:
+                return list(kept.values())
+            if deadline is not None and time.monotonic() >= deadline:
+                return None

@@ -142,9 +142,10 @@ def _refuse_adjusted(output: str, wanted: Values) -> None:
 
 def _said(host: kit.Host, words: List[str], wanted: Optional[Values] = None) -> str:
     ended = host.command(words, changes=False)
+    output = ended.output + ended.errors
     if ended.code == 0:
-        return ended.output
-    lines = [line for line in ended.output.splitlines() if "ERROR" in line] or ended.output.splitlines() or ["?"]
+        return output
+    lines = [line for line in output.splitlines() if "ERROR" in line] or output.splitlines() or ["?"]
     raise kit.Refused("%s refuses it: %s" % (TITLE, _without_values(lines[0], wanted or {})))
 
 
@@ -177,14 +178,14 @@ def connect(host: kit.Host, main: str) -> "Optional[Link]":
     is_own = host.read_file("etc/" + MAIN) is not None
     words = [_found("mariadb", "mysql")] + (["--defaults-file=" + host.path("etc/" + MAIN)] if is_own else [])
     link = Link(host, [*words, "--batch", "--skip-column-names", "--connect-timeout=10"])
-    code, said = link.ask("SELECT 1;")
-    if code == 0:
+    ended = link.ask("SELECT 1;")
+    if ended.code == 0:
         return link
-    if AWAY.search(said):
+    if AWAY.search(ended.errors):
         return None
-    if BUSY.search(said):
+    if BUSY.search(ended.errors):
         raise kit.Busy("%s takes no connection now" % TITLE)
-    raise kit.Refused("%s does not let us in by its socket (the client ended with code %d)" % (TITLE, code))
+    raise kit.Refused("%s does not let us in by its socket (the client ended with code %d)" % (TITLE, ended.code))
 
 
 class Link:
@@ -197,38 +198,34 @@ class Link:
     def close(self) -> None:
         """Nothing stays open between two questions."""
 
-    def ask(self, statements: str) -> Tuple[int, str]:
-        ended = self.host.command(self.words, changes=False, data=statements.encode("utf-8"))
-        return ended.code, ended.output
+    def ask(self, statements: str, *options: str) -> kit.Completed:
+        return self.host.command([*self.words, *options], changes=False, data=statements.encode("utf-8"))
 
     def values(self, names: List[str]) -> Values:
         """Give what the server has now of these variables."""
         if not names:
             return {}
         quoted = ", ".join("'%s'" % name for name in names)
-        code, said = self.ask("SHOW GLOBAL VARIABLES WHERE variable_name IN (%s);\n" % quoted)
-        if code != 0:
-            raise kit.Refused("%s does not tell its variables (the client ended with code %d)" % (TITLE, code))
-        pairs = [line.partition("\t") for line in said.split("\n") if "\t" in line]
+        ended = self.ask("SHOW GLOBAL VARIABLES WHERE variable_name IN (%s);\n" % quoted)
+        if ended.code != 0:
+            raise kit.Refused("%s does not tell its variables (the client ended with code %d)" % (TITLE, ended.code))
+        pairs = [line.partition("\t") for line in ended.output.split("\n") if "\t" in line]
         return {name: value for name, _, value in pairs}
 
     def make_live(self, wanted: Values) -> List[str]:
         """Set values at run time; give the names that need a restart."""
         names = sorted(name for name, value in wanted.items() if "'" not in value and "\\" not in value)
         lines = ["SET GLOBAL %s = %s;" % (name, _literal(wanted[name])) for name in names]
-        words = self.words
-        self.words = [*words, "--force"]  # each line for itself
-        code, said = self.ask("\n".join(lines) + "\n") if lines else (0, "")
-        self.words = words
-        refused = {names[int(number) - 1] for number in FAILED.findall(said)}
-        if code != 0 and not refused:
-            raise kit.Refused("%s does not take the settings (the client ended with code %d)" % (TITLE, code))
+        ended = self.ask("\n".join(lines) + "\n", "--force") if lines else kit.Completed(0, "")  # each for itself
+        refused = {names[int(number) - 1] for number in FAILED.findall(ended.errors)}
+        if ended.code != 0 and not refused:
+            raise kit.Refused("%s does not take the settings (the client ended with code %d)" % (TITLE, ended.code))
         return sorted(refused | (set(wanted) - set(names)))
 
     def started(self) -> str:
         """Name this start of the server: its process."""
-        _, path = self.ask("SELECT @@GLOBAL.pid_file;\n")
-        return (self.host.read_file(path.strip()) or b"").decode("ascii", "replace").strip()
+        path = self.ask("SELECT @@GLOBAL.pid_file;\n").output.strip()
+        return (self.host.read_file(path) or b"").decode("ascii", "replace").strip()
 
     def let_monitor(self, name: str, password: str, address: str) -> Tuple[str, str]:
         """Make an account that sees how the server does, and log in from *address* alone; give name and password."""
@@ -240,13 +237,14 @@ class Link:
 
     def _change(self, statements: str) -> None:
         """Change the accounts of the server that is meant: the usual socket of a host may be another one's."""
-        port = self.ask("SELECT @@GLOBAL.port;\n")[1].strip()
+        port = self.ask("SELECT @@GLOBAL.port;\n").output.strip()
         if self.host.port and port != str(self.host.port):
             raise kit.Refused("the socket leads to the server on port %s, not %d" % (port, self.host.port))
-        code, said = self.ask(statements)
-        if code != 0:
-            found = ERROR.search(said)  # the rest may quote a statement, with the password
-            raise kit.Refused("%s refuses the account: %s" % (TITLE, found.group() if found else "code %d" % code))
+        ended = self.ask(statements)
+        if ended.code != 0:
+            found = ERROR.search(ended.errors)  # the rest may quote a statement, with the password
+            reason = found.group() if found else "code %d" % ended.code
+            raise kit.Refused("%s refuses the account: %s" % (TITLE, reason))
 
 
 def _literal(value: str) -> str:

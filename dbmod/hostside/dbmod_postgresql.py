@@ -127,9 +127,9 @@ def _data(host: kit.Host, main_file: str) -> str:
 
 def _said(host: kit.Host, words: List[str], wanted: Values) -> str:
     ended = host.command(words, changes=False)
-    lines = [line.strip() for line in ended.output.splitlines() if line.strip()]
     if ended.code == 0:
-        return lines[-1] if lines else ""
+        return ended.output.strip()
+    lines = [line.strip() for line in ended.errors.splitlines() if line.strip()]
     said = next((line for line in lines if "contains errors" not in line), "code %d" % ended.code)
     said = QUOTED.sub(lambda one: one.group(0) if one.group(1).lower() in wanted else '"…"', said)
     raise kit.Refused("PostgreSQL refuses it: %s" % re.sub(r"^.*?(?:LOG|FATAL|ERROR): +", "", said))
@@ -137,7 +137,7 @@ def _said(host: kit.Host, words: List[str], wanted: Values) -> str:
 
 def _program(link: "Optional[Link]") -> str:
     """Find the program that is the running server's, else the newest."""
-    said = link.ask("SELECT setting FROM pg_config WHERE name = 'BINDIR';")[1].strip() if link is not None else ""
+    said = link.answer("SELECT setting FROM pg_config WHERE name = 'BINDIR';") if link is not None else ""
     places = [said] + [one for pattern in PROGRAMS.split(":") for one in sorted(glob.glob(pattern), reverse=True)]
     path = ":".join(place for place in places if place.startswith("/"))
     found = shutil.which("postgres", path="%s:%s:%s" % (path, os.environ.get("PATH", ""), kit.PATHS))
@@ -160,14 +160,15 @@ def connect(host: kit.Host, main: str) -> "Optional[Link]":
     else:
         words = ["runuser", "-u", "postgres", "--", "psql", "-d", "postgres", "-p", str(host.port or PORT), *options]
     link = Link(host, words)
-    code, said = link.ask("SELECT 1;")
-    if code == 0:
+    ended = link.ask("SELECT 1;")
+    if ended.code == 0:
         return link
+    said = ended.errors
     if "starting up" in said or "shutting down" in said or "too many" in said or "recovery" in said:
         raise kit.Busy("PostgreSQL takes no connection now")
     if "Connection refused" in said or "No such file or directory" in said:
         return None
-    raise kit.Refused("PostgreSQL does not let us in by its socket (psql ended with code %d)" % code)
+    raise kit.Refused("PostgreSQL does not let us in by its socket (psql ended with code %d)" % ended.code)
 
 
 class Link:
@@ -180,15 +181,18 @@ class Link:
     def close(self) -> None:
         """Nothing stays open between two questions."""
 
-    def ask(self, statements: str) -> Tuple[int, str]:
-        ended = self.host.command(self.words, changes=False, data=statements.encode("utf-8"))
-        return ended.code, ended.output
+    def ask(self, statements: str) -> kit.Completed:
+        return self.host.command(self.words, changes=False, data=statements.encode("utf-8"))
+
+    def answer(self, statement: str) -> str:
+        """Give the one value that a statement asks for; "" where it fails."""
+        return self.ask(statement).output.strip()
 
     def _rows(self, statement: str) -> List[List[str]]:
-        code, said = self.ask(statement)
-        if code != 0:
-            raise kit.Refused("PostgreSQL does not tell its settings (psql ended with code %d)" % code)
-        return [line.split("\t") for line in said.split("\n") if "\t" in line]
+        ended = self.ask(statement)
+        if ended.code != 0:
+            raise kit.Refused("PostgreSQL does not tell its settings (psql ended with code %d)" % ended.code)
+        return [line.split("\t") for line in ended.output.split("\n") if "\t" in line]
 
     def _known(self, names: List[str]) -> List[List[str]]:
         if not names:
@@ -213,12 +217,12 @@ class Link:
 
     def started(self) -> str:
         """Name this start of the server."""
-        return self.ask("SELECT pg_postmaster_start_time();")[1].strip()
+        return self.answer("SELECT pg_postmaster_start_time();")
 
     def let_monitor(self, name: str, password: str, address: str) -> Tuple[str, str]:
         """Make an account that sees how the server does, and no data; give its name and password."""
         del address  # which addresses may log in, says pg_hba.conf
-        if self.ask("SELECT pg_is_in_recovery();")[1].strip() == "t":
+        if self.answer("SELECT pg_is_in_recovery();") == "t":
             raise kit.Refused("PostgreSQL is a standby here, which has the accounts of its primary")
         self._change(MONITOR.format(name=name, verifier=_verifier(password)))
         return name, password
@@ -228,7 +232,7 @@ class Link:
         self._change('DROP ROLE IF EXISTS "%s";' % name)
 
     def _change(self, statements: str) -> None:
-        code, _ = self.ask(statements)
+        code = self.ask(statements).code
         if code != 0:
             raise kit.Refused("PostgreSQL refuses the account (psql ended with code %d)" % code)
 

@@ -116,6 +116,23 @@ def test_a_host_that_lost_its_files_runs_nothing_again(server: Server) -> None:
     assert server.remove("sql").result.changed is False
 
 
+@pytest.mark.parametrize("server", ["postgresql"], indirect=True)
+def test_a_servers_warnings_are_no_answers(server: Server) -> None:
+    """PostgreSQL warns at every login where the system's collations are others than when the database was made."""
+    recorded = "UPDATE pg_database SET datcollversion = %s WHERE datname = 'dbmod_test'"
+    server.ask(recorded % "'0.1'")
+    try:
+        checked = in_test(b"SELECT 1;\n-- dbmod: check\nSELECT false;\n")
+        assert server.ill(checked) == "the statements ran, but the check fails"
+        assert server.well(in_test(b"SELECT 1;\n-- dbmod: check\nSELECT true;\n"))[1]
+        assert server.look("query", "sql").result.note == ""
+        assert server.remove("sql").result.changed
+        never_ran = server.remove("sql", run="run-2").result
+        assert (never_ran.status, never_ran.changed) == ("OK", False)
+    finally:
+        server.ask(recorded % "pg_database_collation_actual_version(oid)")
+
+
 def test_statements_that_fail_say_the_code_and_the_line_alone(server: Server) -> None:
     said = server.ill(in_test(b"INSERT INTO\nnowhere VALUES ('C4nary');\n"))
     code, line = ("42P01", 3) if server.server.datastore == "postgresql" else ("1146", 2)
