@@ -8,7 +8,7 @@ module: dbmod_motd
 short_description: Keep a message of the day beside a database server
 version_added: "0.1.0"
 description:
-  - Writes the contents, which must be text of at most 20 lines, to the file C(motd) in the server's own directory.
+  - Writes the contents, which must be text of at most 20 lines, to the file C(motd.txt) in the server's own directory.
 options:
   contents:
     description: The contents as text.
@@ -75,7 +75,7 @@ from ansible.module_utils import dbmod_kit as kit
 
 DECLARES = kit.Declares(scope="instance")
 
-FILE = "motd"  # relative: in the instance's own directory
+FILE = "motd.txt"  # relative: in the instance's own directory
 LINES_LIMIT = 20
 
 CASES = (
@@ -120,7 +120,7 @@ def remove(contents, host):
 
 def query(host):
     """Say what is missing of what apply left; empty if nothing is."""
-    return "" if host.read_file(FILE) is not None else "the file motd is gone"
+    return "" if host.read_file(FILE) is not None else "the file %s is gone" % FILE
 
 
 if __name__ == "__main__":

@@ -83,12 +83,12 @@ def test_a_case_that_needs_a_server_is_not_tried_and_says_so(tmp_path: Path) -> 
 
 def test_type_new_writes_a_type_that_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: object) -> None:
     monkeypatch.setenv("DBMOD_HOME", str(tmp_path / "home"))
-    assert cli.execute(["type-new", "audit_log", "--directory", str(tmp_path)]) == 0
-    path = tmp_path / "dbmod_audit_log.py"
+    assert cli.execute(["type-new", "modules", "--directory", str(tmp_path)]) == 0  # a name of dbmod's own files
+    path = tmp_path / "dbmod_modules.py"
     assert cli.execute(["type-test", str(path)]) == 0
     settings = config.Settings(type_directories=(str(tmp_path),))
-    assert module_types.find(settings, "audit_log").summary == "Keep a message of the day beside a database server"
-    assert cli.execute(["type-new", "audit_log", "--directory", str(tmp_path)]) == 2
+    assert module_types.find(settings, "modules").summary == "Keep a message of the day beside a database server"
+    assert cli.execute(["type-new", "modules", "--directory", str(tmp_path)]) == 2
     assert cli.execute(["type-new", "ping", "--directory", str(tmp_path)]) == 2
     assert cli.execute(["type-new", "Bad-Name", "--directory", str(tmp_path)]) == 2
     assert cli.execute(["type-test", str(tmp_path / "none.py")]) == 2
