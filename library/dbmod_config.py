@@ -195,7 +195,7 @@ def made(site, link, rendered, expected, restarts):
     state = {
         "server": site.server.NAME,
         "digest": dropin.digest_of(data),
-        "before": {name: old_state["before"].get(name, now[name]) for name in expected if name in now},
+        "before": {name: old_state["before"].get(name, now[name]) for name in now},  # also of what is no longer set
         "texts": names,
         "values": expected,
         "unseen": sorted(set(names) - set(expected)),
@@ -222,6 +222,7 @@ def settled(site, state, is_change, tried):
         state["started"] = link.started()
     if not site.server.EXACT:
         state["values"].update((name, value) for name, value in now.items() if name not in state["pending"])
+    state["before"] = {name: value for name, value in state["before"].items() if name in state["values"]}
     dropin.write_state(site, state)
     others = [name for name in now if now[name] != state["values"][name] and name not in state["pending"]]
     is_change = is_change or any(name not in others for name in tried)

@@ -319,6 +319,8 @@ def check_place(path, host):
 
 def is_of_dbmod(place, directory, home):
     """Tell whether it is where a host keeps what was applied, or the controller its ledger and key."""
+    if place == os.path.join(home, "kit"):
+        return True
     instances = os.path.join(home, "instances")
     if is_inside(place, instances):
         is_ours = is_inside(directory, instances) and is_inside(place, directory)
@@ -365,6 +367,8 @@ def look(path, host):
 
 def put(path, before, host):
     """Make a file what it was; tell whether that is a change."""
+    if before is None and not os.path.lexists(place_of(path, host)):
+        return False  # perhaps with its folder, which is no reason to keep the module
     check_place(path, host)
     if before is None:
         return host.remove_file(path)
@@ -374,7 +378,7 @@ def put(path, before, host):
 def notify(wanted, host):
     if not wanted.notify:
         return
-    ended = host.command(["systemctl", *wanted.notify])
+    ended = host.command(["systemctl", *wanted.notify], limit_seconds=host.patience_seconds())
     if ended.code != 0:
         raise kit.Refused("systemctl %s ended with code %d" % (" ".join(wanted.notify), ended.code))
 

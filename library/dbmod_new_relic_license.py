@@ -153,20 +153,24 @@ def remove(contents, host):
 
 def query(host):
     """Say what is missing of what apply left; empty if nothing is."""
-    present = any(SETTING.match(line) for line in (host.read_file(FILE) or b"").splitlines())
-    return "" if present else "license_key is not in %s" % FILE
+    return "" if has_key(host.read_file(FILE) or b"") else "license_key is not in %s" % FILE
 
 
 def restart(host, before):
-    """Restart the agent; if it does not start, put the old file back, so that a second try is seen as a change."""
-    ended = host.command(["systemctl", "restart", SERVICE])
-    if ended.code == 0:
-        return
-    if before is None:
-        host.remove_file(FILE)
-    else:
-        host.write_file(FILE, before)
-    raise kit.Refused("systemctl restart %s ended with code %d" % (SERVICE, ended.code))
+    """Restart the agent; if it does not start, put the old file back and start it with the key that it had."""
+    words = ["systemctl", "restart", SERVICE]
+    try:
+        code = host.command(words, limit_seconds=host.patience_seconds()).code
+        if code != 0:
+            raise kit.Refused("systemctl restart %s ended with code %d" % (SERVICE, code))
+    except kit.Refused:
+        if before is None:
+            host.remove_file(FILE)
+        else:
+            host.write_file(FILE, before)
+        if has_key(before or b""):
+            host.command(words)
+        raise
 
 
 def license_key_of(contents):
@@ -180,6 +184,10 @@ def license_key_of(contents):
     if not KEY.match(values["license_key"]):
         raise kit.Refused(NOT_INSTALLED % "the key must have 8 to 128 letters of ASCII, digits, _ and -")
     return values["license_key"]
+
+
+def has_key(text):
+    return any(SETTING.match(line) for line in text.splitlines())
 
 
 def with_key(text, key):

@@ -19,7 +19,6 @@ from . import dbmod_kit as kit
 OWN = "etc/conf.d"  # of an instance that dbmod made
 ADOPTED = "/etc/dbmod/%s"
 STATE = "%s/dbmod-%s.state"  # what the module's type has to remember
-BUSY_SECONDS = 200  # what a server may take to read its data; a type itself has 300
 POLL_SECONDS = 0.05
 
 State = Dict[str, Any]
@@ -125,13 +124,17 @@ def restart(site: Site, started: Optional[str]) -> str:
 
     started  what must not answer any more: the start before
     """
-    ended = site.host.command(site.host.restart_command)
+    patience = site.host.patience_seconds()  # a server may read its data for long, and then answers that it is busy
+    until = time.monotonic() + patience
+    try:
+        ended = site.host.command(site.host.restart_command, limit_seconds=patience)
+    except kit.Refused as refusal:
+        return str(refusal)
     if ended.code != 0:
-        said = [line for line in ended.output.splitlines() if line.strip()]
+        said = [line for line in (ended.output + ended.errors).splitlines() if line.strip()]
         return kit.one_line(said[0])[:100] if said else "its restart command ended with code %d" % ended.code
-    begun = time.monotonic()
-    answered = begun
-    while time.monotonic() < min(answered + site.server.DOWN_SECONDS, begun + BUSY_SECONDS):
+    answered = time.monotonic()
+    while time.monotonic() < min(answered + site.server.DOWN_SECONDS, until):
         try:
             with connected(site) as link:
                 if link is not None and link.started() != started:

@@ -91,7 +91,7 @@ def folder(base: Union[str, int], names: Sequence[str], make: bool = False) -> I
 
 
 @contextlib.contextmanager
-def locked(open_folder: int, exclusive: bool, wait_seconds: float) -> Iterator[None]:
+def locked(open_folder: int, exclusive: bool, wait_seconds: float, what: str = "instance") -> Iterator[None]:
     """Hold the kernel's lock on a folder; it goes with the process, so nothing stale can stay.
 
     Raises  Unusable where another process holds it for longer than *wait_seconds*
@@ -103,7 +103,7 @@ def locked(open_folder: int, exclusive: bool, wait_seconds: float) -> Iterator[N
             break
         except BlockingIOError:
             if time.monotonic() >= deadline:
-                raise Unusable("another run works on this instance (waited %g s)" % wait_seconds) from None
+                raise Unusable("another run works on this %s (waited %g s)" % (what, wait_seconds)) from None
             time.sleep(0.05)
     try:
         yield

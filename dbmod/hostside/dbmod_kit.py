@@ -3,6 +3,7 @@
 
 import contextlib
 import os
+import time
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from . import dbmod_command as commands
@@ -10,6 +11,7 @@ from . import dbmod_files as files
 
 MESSAGE_LIMIT = 255  # characters of a message; the width of the registry's own texts
 PATHS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # an SSH session's PATH often lacks sbin
+LIMIT_SECONDS = 300  # of a type's function, where nobody says another one
 TEST_ROOT = "DBMOD_TEST_ROOT"  # a scratch root for tests of types of host scope; absent anywhere else
 
 
@@ -66,6 +68,7 @@ class Host:
     folder       the module's own folder there; keep() writes to it
     check        change nothing, tell what would change
     unfinished   the last try on this host failed or was cut off: what it left may be incomplete
+    deadline     of time.monotonic(), when the type's function is killed
     """
 
     def __init__(self, facts: Dict[str, Any], check: bool = False, unfinished: bool = False) -> None:
@@ -84,6 +87,7 @@ class Host:
         self.check = check
         self.unfinished = unfinished
         self.root = os.environ.get(TEST_ROOT, "")
+        self.deadline = time.monotonic() + float(facts.get("limit_seconds") or LIMIT_SECONDS)
 
     def path(self, path: str) -> str:
         """Say where *path* is: relative paths are in the instance's directory."""
@@ -188,6 +192,10 @@ class Host:
             except files.Unusable:
                 raise Refused("another one is at work on this host (waited %g s)" % wait_seconds) from None
             yield
+
+    def patience_seconds(self) -> float:
+        """Say how long to wait for what may hang: two thirds of the time there is, so that it can still be undone."""
+        return round(max(self.deadline - time.monotonic(), 0) * 2 / 3, 1)
 
     def command(
         self,

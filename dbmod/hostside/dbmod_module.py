@@ -17,7 +17,6 @@ from . import dbmod_work as work
 
 NAMESPACE = uuid.UUID("7c9a1f5e-8f2b-5a53-9d1c-1d1b0f3f7a10")  # of the module ids made from type and name
 STANDALONE = "standalone"  # the instance where the task names none
-TIME_LIMIT_SECONDS = 300
 LOCK_WAIT_SECONDS = 30
 PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")  # becomes a folder's name
 
@@ -106,7 +105,7 @@ def _understood(kind: kit.Type, arguments: Dict[str, Any], check: bool) -> Tuple
         "home": os.path.abspath(os.path.expanduser(_text(arguments, "home") or _home())),
         "instance": instance,
         "facts": {},
-        "time_limit_seconds": TIME_LIMIT_SECONDS,
+        "time_limit_seconds": kit.LIMIT_SECONDS,
         "lock_wait_seconds": LOCK_WAIT_SECONDS,
     }
     return request, asked, contents

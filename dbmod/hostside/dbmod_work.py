@@ -76,13 +76,13 @@ def module_folder(instance: Optional[int], module: Module, make: bool) -> Iterat
 
 @contextlib.contextmanager
 def host_lock(request: Request, kind: kit.Type) -> Iterator[None]:
-    """A type of host scope changes what all instances of the host share: one of them at a time."""
+    """A type of host scope changes what all instances of the host share: each waits for the one before."""
     if kind.declares.scope != "host" or is_look(request):
         yield
         return
     with files.folder(request["home"], ["instances"], make=True) as shared:
         assert shared is not None
-        with files.locked(shared, True, request["lock_wait_seconds"]):
+        with files.locked(shared, True, request["lock_wait_seconds"] + request["time_limit_seconds"], "host"):
             yield
 
 
@@ -93,6 +93,7 @@ def call(request: Request, module: Module, kind: kit.Type, contents: bytes, unfi
     facts["directory"] = facts.get("directory") or instance
     facts["folder"] = os.path.join(instance, "modules", module["type"], module["module"])
     facts["held"] = contents
+    facts["limit_seconds"] = request["time_limit_seconds"]
     host = kit.Host(facts, check=request["check"], unfinished=unfinished)
     verb = request["verb"] if request["verb"] in ("apply", "remove") else "query"
 
@@ -116,7 +117,10 @@ def _outcome(outcome: kit.Outcome) -> Dict[str, Any]:
 
 
 def _guarded(work: Callable[[], Dict[str, Any]], where: str) -> Callable[[], Dict[str, Any]]:
-    """The one place that catches everything a type may raise: its reason if it refuses, else only the kind."""
+    """The one place that catches everything a type may raise: its reason if it refuses, else only the kind.
+
+    Of an error of the system that is its number, in words.
+    """
 
     def guarded() -> Dict[str, Any]:
         try:
@@ -124,7 +128,8 @@ def _guarded(work: Callable[[], Dict[str, Any]], where: str) -> Callable[[], Dic
         except kit.Refused as refusal:
             message = str(refusal)
         except BaseException as error:
-            message = "%s in %s" % (type(error).__name__, where)
+            cause = " (%s)" % os.strerror(error.errno) if isinstance(error, OSError) and error.errno else ""
+            message = "%s%s in %s" % (type(error).__name__, cause, where)
         return {"status": "ERROR", "message": kit.one_line(message), "changed": False}
 
     return guarded

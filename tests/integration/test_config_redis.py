@@ -2,14 +2,18 @@
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from dbmod import local_servers
+from dbmod import config, local_servers, module_types
+from dbmod.hostside import dbmod_dropin
+from dbmod.hostside import dbmod_kit as kit
 from tests import local_fleet
 from tests.config_modules import Configured, watched
 
 pytestmark = pytest.mark.patient
+CONFIG = module_types.functions(module_types.find(config.Settings(), "config"))
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +115,44 @@ def test_server_that_does_not_include_them_is_named_the_line(red: Configured) ->
     settings.write_text(before)
     line = f'include "{red.directory}/index.conf"'
     assert (state, message) == ("error", f"{settings} does not include dbmod's settings: add at its end: {line}")
+
+
+@pytest.fixture
+def facts(red: Configured, tmp_path: Path) -> dict[str, object]:
+    """What the type itself is told of the server, for a module of its own."""
+    place = local_fleet.place(red.instance)
+    known: dict[str, object] = {"instance": red.instance.id, "datastore": "redis", "module": "m", "port": place.port}
+    return {**known, "address": place.address, "directory": str(place.directory), "home": str(tmp_path)}
+
+
+def test_a_version_that_was_cut_off_takes_back_what_it_no_longer_sets(
+    red: Configured, facts: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = _get(red, "maxmemory-policy"), _get(red, "hz")
+    CONFIG.apply(b"maxmemory-policy allkeys-lru\n", kit.Host(facts))
+
+    def cut_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(dbmod_dropin, "place", cut_off)
+        CONFIG.apply(b"hz 33\n", kit.Host(facts))
+    CONFIG.apply(b"hz 33\n", kit.Host(facts, unfinished=True))
+    assert (_get(red, "maxmemory-policy"), _get(red, "hz")) == (before[0], "33")
+    CONFIG.remove(b"hz 33\n", kit.Host(facts))
+    assert (_get(red, "maxmemory-policy"), _get(red, "hz")) == before
+
+
+def test_a_restart_that_hangs_leaves_the_time_to_put_the_old_settings_back(
+    red: Configured, facts: dict[str, object], tmp_path: Path
+) -> None:
+    files = red.files()
+    hang_once = f"! mkdir {tmp_path}/asked 2>/dev/null || sleep 60"
+    host = kit.Host({**facts, "restart_command": ["sh", "-c", hang_once], "limit_seconds": 6})
+    with pytest.raises(kit.Refused, match=r"the old settings are back and it is up; .*timed out after"):
+        CONFIG.apply(b"databases 19\n", host)
+    assert time.monotonic() < host.deadline
+    assert red.files() == files
 
 
 def test_settings_of_another_server_are_refused(red: Configured) -> None:

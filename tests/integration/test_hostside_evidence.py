@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,54 @@ def test_damage_is_seen_named_and_keeps_to_its_module(host: hosts.Host, name: st
         assert (healed.status, healed.message) == ("OK", "Module.V1")
         assert host.look("query", "ping").result.note == ""
     figure("R25", f"{name}: reported as {DAMAGED[name][0]}, nothing followed or repaired unasked")
+
+
+@pytest.mark.parametrize("make", [Path.touch, lambda path: path.symlink_to("ping")], ids=["file", "link"])
+def test_a_strangers_file_among_the_types_hides_no_module(host: hosts.Host, make: Callable[[Path], object]) -> None:
+    assert host.apply("ping", V1).result.status == "OK"
+    make(host.directory / "modules/strange")
+    answer = host.send(host.request("query")).answer
+    assert [(one.type, one.note, one.message) for one in answer.results] == [("ping", "", "Module.V1")]
+    assert answer.finished
+    assert answer.problem == "strange is not a folder of dbmod's own"
+
+
+@pytest.mark.parametrize(
+    ("query", "note", "detail"),
+    [
+        ("return ''", "", ""),
+        ("return 'it is gone'", "missing", "it is gone"),
+        ("return 'overridden by x'", "drifted", "overridden by x"),
+        ("raise kit.Refused('the server does not answer')", "unknown", "the server does not answer"),
+        ("raise ValueError('secret')", "unknown", "ValueError in mine's query"),
+        ("raise OSError(28, 'secret')", "unknown", "OSError (No space left on device) in mine's query"),
+        ("time.sleep(60)", "unknown", "timed out after 0.5 s"),
+    ],
+)
+def test_a_type_that_cannot_tell_is_not_taken_for_one_that_misses_something(
+    host: hosts.Host, query: str, note: str, detail: str
+) -> None:
+    source = hosts.ACCEPT + f"\ndef query(host):\n    {query}\n"
+    assert hosts.send_as(host, source, V1).result.status == "OK"
+    request = host.request("query", hosts.module("mine", b""), time_limit_seconds=0.5)
+    look = host.send(request, sources={"mine": source}).result
+    assert (look.note, look.detail) == (note, detail)
+
+
+def test_servers_of_one_host_wait_where_they_share_what_changes(host: hosts.Host, tmp_path: Path) -> None:
+    """The first takes longer than another run of the same server would be waited for."""
+    source = hosts.type_source(
+        f"os.mkdir({str(tmp_path / 'mark')!r})\ntime.sleep(1)\nos.rmdir({str(tmp_path / 'mark')!r})\n"
+        "return kit.Outcome(True, 'alone')",
+        header="DECLARES = kit.Declares(scope='host')",
+    )
+
+    def send(instance: str) -> hosts.Sent:
+        return hosts.send_as(host, source, V1, instance=instance, lock_wait_seconds=0.1, time_limit_seconds=20)
+
+    with ThreadPoolExecutor() as pool:
+        messages = [sent.result.message for sent in pool.map(send, ["one", "two", "three"])]
+    assert messages == ["alone"] * 3
 
 
 def test_a_folder_that_is_a_link_is_never_entered(host: hosts.Host, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The type file: where it must not write, and that what was there before comes back."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,32 @@ def test_a_unit_that_fails_gets_the_file_of_before(host: kit.Host, tmp_path: Pat
     assert (tmp_path / "root/etc/a").read_bytes() == b"old"
 
 
+def test_a_unit_that_hangs_gets_the_file_of_before(
+    host: kit.Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    systemctl = tmp_path / "bin/systemctl"
+    systemctl.write_text(f"#!/bin/sh\n! mkdir {tmp_path}/asked 2>/dev/null || sleep 60\n")
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    host.deadline = time.monotonic() + 1.5
+    with pytest.raises(kit.Refused, match=r"^systemctl timed out after [\d.]+ s; what was there before is back$"):
+        FILE.apply(b"path=/etc/a\nnotify=restart db\n\nnew", host)
+    assert time.monotonic() < host.deadline
+    assert (tmp_path / "root/etc/a").read_bytes() == b"old"
+
+
+def test_a_file_that_went_with_its_folder_is_removed(host: kit.Host, tmp_path: Path) -> None:
+    folder = tmp_path / "root/etc/app"
+    folder.mkdir()
+    contents = b"path=/etc/app/x\n\nnew"
+    assert FILE.apply(contents, host).changed
+    (folder / "x").unlink()
+    folder.rmdir()
+    assert FILE.remove(contents, host) == kit.Outcome(False, "/etc/app/x is as it was before")
+    assert host.kept() is None
+
+
 def test_a_unit_is_told_again_after_a_run_that_was_cut_off(host: kit.Host, tmp_path: Path) -> None:
     contents = b"path=/etc/a\nnotify=restart db\n\nnew"
     assert FILE.apply(contents, host).changed
@@ -119,6 +146,7 @@ def test_a_local_servers_directory_is_its_home_too(tmp_path: Path) -> None:
     place = str(tmp_path)
     assert not NAMES["is_of_dbmod"](f"{place}/etc/x", place, place)
     assert NAMES["is_of_dbmod"](f"{place}/instances/x", place, place)
+    assert NAMES["is_of_dbmod"](f"{place}/kit", place, place)
 
 
 def test_query_says_what_differs(host: kit.Host, tmp_path: Path) -> None:

@@ -147,6 +147,22 @@ def test_host_command_is_not_awaited_for_what_it_leaves_running(
     assert ended.code == 0
 
 
+def test_host_command_tells_output_and_errors_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = a_host(tmp_path, monkeypatch)
+    script = "head -c 300000 /dev/zero | tr '\\0' x >&2; echo y >&2; echo answer; exec >&-; sleep 0.1; exit 3"
+    ended = host.command(["/bin/sh", "-c", script])
+    assert (ended.code, ended.output) == (3, "answer\n")
+    assert ended.errors == "x" * (dbmod_command.OUTPUT_LIMIT_BYTES - 2) + "y\n"
+
+
+def test_host_has_patience_for_two_thirds_of_the_time_there_is() -> None:
+    assert kit.Host({}).patience_seconds() == pytest.approx(200, abs=1)
+    assert kit.Host({"limit_seconds": 3}).patience_seconds() == pytest.approx(2, abs=0.2)
+    late = kit.Host({"limit_seconds": 3})
+    late.deadline -= 10
+    assert late.patience_seconds() == 0
+
+
 def test_host_command_is_killed_at_its_limit_with_its_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     host = a_host(tmp_path, monkeypatch)
     with pytest.raises(kit.Refused, match=r"/bin/sh timed out after 0\.2 s"):

@@ -1,5 +1,8 @@
 """The type new_relic_license: what it does to a file's text. With an agent: integration/test_hostside_faults.py."""
 
+import os
+from pathlib import Path
+
 import pytest
 import yaml
 from hypothesis import given
@@ -7,6 +10,7 @@ from hypothesis import strategies as st
 
 from dbmod import config, module_types
 from dbmod.hostside import dbmod_kit as kit
+from tests import hosts
 
 TYPE = module_types.find(config.Settings(), "new_relic_license")
 LICENSE = module_types.functions(TYPE)
@@ -70,3 +74,22 @@ def test_the_rest_of_the_file_keeps_its_meaning(settings: dict[str, object]) -> 
     rest = {name: value for name, value in settings.items() if name != "license_key"}
     assert yaml.safe_load(NAMES["with_key"](text, "KEY_1234")) == {**rest, "license_key": "KEY_1234"}
     assert (yaml.safe_load(NAMES["without_key"](text)) or {}) == rest
+
+
+def test_an_agent_that_does_not_start_gets_its_old_key_and_is_started_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "etc/newrelic-infra.yml"
+    file.parent.mkdir()
+    (tmp_path / "systemctl.fails").touch()
+    monkeypatch.setenv("DBMOD_TEST_ROOT", str(tmp_path))
+    monkeypatch.setenv("PATH", f"{hosts.STAND_INS}:{os.environ['PATH']}")
+    for before, restarts in ((b"license_key: of_before\n", 2), (b"log: x\n", 1), (None, 1)):
+        file.unlink(missing_ok=True)
+        if before is not None:
+            file.write_bytes(before)
+        (tmp_path / "systemctl.log").write_bytes(b"")
+        with pytest.raises(kit.Refused, match="systemctl restart newrelic-infra ended with code 1"):
+            LICENSE.apply(b"license_key=abcdefgh\n", kit.Host({}))
+        assert (file.read_bytes() if file.exists() else None) == before
+        assert (tmp_path / "systemctl.log").read_text() == "restart newrelic-infra\n" * restarts
