@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from dbmod import errors
+from dbmod import errors, paths
 
 MIB = 1 << 20
 SECRETS = ("DBMOD_KEY", "DBMOD_PREVIOUS_KEY")  # read where they are used; never a setting, never shown
@@ -78,6 +78,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def __post_init__(self) -> None:
         if not self.home:
             raise ValueError("home must not be empty")
+        if os.path.expanduser(self.home).startswith("~"):  # noqa: PTH111  (pathlib's raises)
+            raise ValueError("home begins with `~`, and who that is nobody knows here: set HOME, or DBMOD_HOME")
         if self.ledger and not self.ledger.startswith((*LEDGER_SCHEMES, "/", "~")):
             raise ValueError("ledger must be postgresql://…, or the absolute path of a file that holds that")
         if not 1 <= self.contents_limit_bytes <= 64 * MIB:
@@ -101,7 +103,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def actor_name(self) -> str:
-        return self.actor or getpass.getuser()
+        try:
+            return self.actor or getpass.getuser()
+        except (KeyError, OSError):  # no account has the number, as in a container that runs under any
+            return f"uid {os.getuid()}"
 
     @property
     def local_path(self) -> Path:
@@ -126,7 +131,7 @@ def candidate_files(environ: Mapping[str, str]) -> list[Path]:
     """List where a configuration file may be; the first that exists is taken."""
     if environ.get("DBMOD_CONFIG"):
         return [Path(environ["DBMOD_CONFIG"])]
-    return [Path("dbmod.yml"), Path("~/.config/dbmod/dbmod.yml").expanduser(), Path("/etc/dbmod/dbmod.yml")]
+    return [Path("dbmod.yml"), paths.named("~/.config/dbmod/dbmod.yml"), Path("/etc/dbmod/dbmod.yml")]
 
 
 def load(environ: Mapping[str, str] | None = None) -> Loaded:

@@ -130,3 +130,15 @@ def test_the_actor_is_the_login_name_unless_one_is_set(monkeypatch: pytest.Monke
     monkeypatch.setenv("LOGNAME", "grace")
     assert config.Settings().actor_name == "grace"
     assert config.Settings(actor="job 7").actor_name == "job 7"
+
+
+def test_a_home_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(errors.BadInput, match="set HOME, or DBMOD_HOME"):
+        config.load({"DBMOD_HOME": "~nobody-of-that-name/dbmod"})
+
+
+def test_the_actor_of_a_number_without_an_account_is_the_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 61234)
+    assert config.Settings().actor_name == "uid 61234"
