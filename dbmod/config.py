@@ -134,6 +134,14 @@ def candidate_files(environ: Mapping[str, str]) -> list[Path]:
     return [Path("dbmod.yml"), paths.named("~/.config/dbmod/dbmod.yml"), Path("/etc/dbmod/dbmod.yml")]
 
 
+def file_in_use(environ: Mapping[str, str]) -> Path | None:
+    """Give the configuration file. The one that DBMOD_CONFIG names has to be there, which reading it tells."""
+    for path in candidate_files(environ):
+        if os.path.exists(path) or environ.get("DBMOD_CONFIG"):  # noqa: PTH110  (False where we may not look)
+            return path
+    return None
+
+
 def load(environ: Mapping[str, str] | None = None) -> Loaded:
     """Read the configuration.
 
@@ -171,20 +179,20 @@ def shown(settings: Settings) -> dict[str, Any]:
 
 
 def _from_file(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
-    for path in candidate_files(environ):
-        if os.path.exists(path) or environ.get("DBMOD_CONFIG"):  # noqa: PTH110  (False where we may not look)
-            from dbmod import yaml_file  # 15 ms, only where there is a file
+    path = file_in_use(environ)
+    if path is None:
+        return {}, {}
+    from dbmod import yaml_file  # 15 ms, only where there is a file
 
-            data = yaml_file.read(path) or {}
-            if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
-                raise errors.BadInput(f"{path} must hold `key: value` lines")
-            unknown = sorted(set(data) - set(Settings.__struct_fields__))
-            if unknown:
-                raise errors.BadInput(
-                    f"{path}: dbmod has no such setting: {', '.join(unknown)}", next_step="dbmod config lists them all"
-                )
-            return dict(data), dict.fromkeys(data, str(path))
-    return {}, {}
+    data = yaml_file.read(path) or {}
+    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+        raise errors.BadInput(f"{path} must hold `key: value` lines")
+    unknown = sorted(set(data) - set(Settings.__struct_fields__))
+    if unknown:
+        raise errors.BadInput(
+            f"{path}: dbmod has no such setting: {', '.join(unknown)}", next_step="dbmod config lists them all"
+        )
+    return dict(data), dict.fromkeys(data, str(path))
 
 
 def _from_text(text: str) -> Any:

@@ -112,9 +112,9 @@ def _login(instance: Instance, settings: Settings) -> Variables:
 
 def _key(instance: Instance, settings: Settings) -> str | None:
     """Give the private key: the configured one; the machines that dbmod makes have its own."""
-    if providers.describe(instance.provider).creates:
+    if settings.ssh_private_key or providers.describe(instance.provider).creates:
         return str(keypairs.private_key(settings))
-    return settings.ssh_private_key or None
+    return None
 
 
 def inventories(instances: Iterable[Instance]) -> list[str]:

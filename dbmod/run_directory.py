@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from dbmod import adopted, clock, connections, fleet, ids, inventory, ledger, paths, processes, providers, vault
+from dbmod import adopted, clock, config, connections, fleet, ids, inventory, ledger, paths, processes, providers, vault
 from dbmod.context import Context
 from dbmod.records import Attempt, Instance, Owner, Run
 from dbmod.store import durable
@@ -167,7 +167,7 @@ def environment(context: Context, directory: Path) -> Iterator[None]:
     if address:
         durable.write_file(directory / "ledger", address.encode())
         kept["DBMOD_LEDGER"] = str(directory / "ledger")
-    kept |= _cloud_environment(context, directory)
+    kept |= _cloud_environment(context, directory) | _settings(context, before)
     kept |= {"DBMOD_IDENTITY": "config", "DBMOD_TENANT": context.actor.tenant, "DBMOD_ADMIN": str(context.actor.admin)}
     kept["DBMOD_HOME"] = str(context.settings.home_path)
     kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), before.get("PATH", os.defpath)])
@@ -184,6 +184,14 @@ def environment(context: Context, directory: Path) -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
+
+
+def _settings(context: Context, environ: Mapping[str, str]) -> dict[str, str]:
+    """Give what lets the playbook, which runs in another directory, find the settings of this one."""
+    file = config.file_in_use(environ)
+    directories = [str(paths.named(one)) for one in context.settings.type_directories]
+    found = {"DBMOD_CONFIG": str(file.absolute())} if file else {}
+    return found | ({"DBMOD_TYPE_DIRECTORIES": msgspec.json.encode(directories).decode()} if directories else {})
 
 
 def _is_all_here(context: Context, directory: Path) -> bool:

@@ -285,6 +285,16 @@ def test_servers_of_this_machine_never_use_sudo_that_an_inventory_asks_of_all_it
     assert (told[local.id]["ansible_connection"], told[local.id]["ansible_become"]) == ("local", False)
 
 
+def test_the_configured_key_is_found_from_any_directory(
+    here: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = msgspec.structs.replace(here.settings, ssh_private_key="keys/id")
+    adopted = builders.instance(provider="ssh", address="db-1")
+    told = connections.variables([adopted], settings, known_hosts_file=Path("/run/known_hosts"))
+    assert told[adopted.id]["ansible_ssh_private_key_file"] == str(tmp_path / "keys/id")
+
+
 def test_ssh_checks_the_fleet_s_keys_but_for_hosts_that_it_meets(here: Context) -> None:
     known, new = from_inventory("db-1"), msgspec.structs.replace(from_inventory("db-2"), host_keys=())
     file = Path("/run/known_hosts")

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from dbmod import errors, ledger, operations, planning, processes, run_directory, runner
+from dbmod import config, errors, ledger, operations, planning, processes, run_directory, runner
 from dbmod.context import Context
 from dbmod.records import Attempt, Instance, Run
 from dbmod.selection import Selection
@@ -58,6 +58,26 @@ def test_run_leaves_the_temporary_directory_of_other_machines_to_them(
     with run_directory.environment(here, directory):
         assert os.environ["ANSIBLE_LOCAL_TEMP"] == str(directory / "tmp")
         assert (os.environ.get("ANSIBLE_REMOTE_TEMP") == str(directory / "tmp")) is is_ours
+
+
+@pytest.mark.parametrize("named", ["", "other.yml"])
+def test_the_playbook_has_the_settings_of_where_the_command_is(
+    here: Context, put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / (named or "dbmod.yml")).write_text("type_directories: [types]\ntype_timeout_seconds: 77\n")
+    monkeypatch.setenv("DBMOD_CONFIG", named)
+    (tmp_path / "types").mkdir()
+    put(builders.instance(), builders.module())
+    run = operations.plan_apply(here, Selection(instance="myinst"), ["mymod"]).run
+    assert run
+    directory = here.settings.home_path / "runs" / run.id
+    directory.mkdir(parents=True)
+    there = Context(store=here.store, settings=config.load().settings, actor=here.actor)
+    with run_directory.environment(there, directory):
+        monkeypatch.chdir("/")
+        settings = config.load().settings
+    assert (settings.type_directories, settings.type_timeout_seconds) == ((str(tmp_path / "types"),), 77)
 
 
 def test_contents_that_cannot_be_read_are_refused_before_any_host_is_touched(
