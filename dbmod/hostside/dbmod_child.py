@@ -27,7 +27,7 @@ class Ended(NamedTuple):
 
 
 def run(work: Callable[[], Dict[str, Any]], limit_seconds: float) -> Ended:
-    """Call *work* in a child in its own session; at the limit it is killed with all its descendants.
+    """Call *work* in a child in its own session; at the limit, or where it dies, all its descendants are killed.
 
     work    must not raise; what it gives must be JSON of at most ANSWER_LIMIT_BYTES
     """
@@ -49,6 +49,7 @@ def run(work: Callable[[], Dict[str, Any]], limit_seconds: float) -> Ended:
     try:
         return Ended(json.loads(line.decode("utf-8")), "")
     except ValueError:
+        _kill_all(child, spared)  # what it had started has nobody any more who waits for it
         how = "signal %d" % os.WTERMSIG(status) if os.WIFSIGNALED(status) else "code %d" % os.WEXITSTATUS(status)
         return Ended(None, "ended without a result (%s)" % how)
 

@@ -68,6 +68,15 @@ def test_a_hanging_type_is_killed_with_all_its_processes(host: hosts.Host, name:
     figure("R22", f"type {name}: killed {took - 1:.1f} s after its limit of 1 s, 0 processes left")
 
 
+def test_a_type_that_dies_leaves_nothing_at_work(host: hosts.Host) -> None:
+    """As when the kernel runs out of memory: what the type had started would go on beside the next try."""
+    marker = f"601.{os.getpid()}"
+    start = f"import subprocess\nsubprocess.Popen(['setsid', 'sleep', '{marker}'])\ntime.sleep(0.2)\n"
+    sent = hosts.send_as(host, hosts.type_source(start + "os.kill(os.getpid(), 9)"), V1)
+    assert sent.result.message == "ended without a result (signal 9)"
+    assert processes_with(marker) == []
+
+
 def test_a_flood_of_a_gibibyte_reaches_nobody(host: hosts.Host, figure: Figure) -> None:
     prints = "for _ in range(16384): os.write(1, b'x' * 65536); os.write(2, b'x' * 65536)"
     flood = prints + "\nreturn kit.Outcome(False, 'x' * 9**7)"
