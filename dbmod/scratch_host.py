@@ -50,6 +50,7 @@ class Host:
     """A scratch host below *directory*: /var/lib/dbmod is its home, everything else a root for types of host scope."""
 
     answer_limit_bytes = transport.ANSWER_LIMIT_BYTES + (128 << 20)  # with contents of 64 MiB
+    limit_seconds = 30.0  # of each function of a type; less than the answer is waited for: nothing is left at work
 
     def __init__(self, directory: Path, *type_directories: Path) -> None:
         self.home = directory / "home"
@@ -85,7 +86,8 @@ class Host:
 
     def request(self, verb: transport.Verb, *modules: transport.ModuleRequest, **more: object) -> transport.Request:
         values = {"run": "run-1", "serial": 1, "verb": verb, "home": str(self.home), "instance": INSTANCE}
-        return msgspec.convert({**values, "modules": modules, **more}, transport.Request)
+        limits = {"time_limit_seconds": self.limit_seconds}
+        return msgspec.convert({**values, **limits, "modules": modules, **more}, transport.Request)
 
     def send(
         self,

@@ -78,8 +78,11 @@ def of_case(kind: ModuleType, number: int, host: Host) -> Iterator[Trial]:
     if "refused" in case:
         yield _judged("refuses", number, _refuses(host, kind, case))
         return
-    for name, complaints in _Walk(host, kind, case).steps():
+    walk = _Walk(host, kind, case)
+    for name, complaints in walk.steps():
         yield _judged(name, number, complaints)
+        if walk.hangs():  # so it would in every further step
+            return
 
 
 def prepare(host: Host, case: Case) -> None:
@@ -118,6 +121,9 @@ class _Walk:
         yield "remove undoes it", self._remove()
         yield "a cut-off apply heals", self._heals()
         yield "no secret is shown", self._secrets()
+
+    def hangs(self) -> bool:
+        return any(one.result.message == f"timed out after {self.host.limit_seconds:g} s" for one in self.sent)
 
     def _check_mode(self) -> Complaints:
         sent = self._apply(check=True)

@@ -1,12 +1,13 @@
 """The trials of module types: a type that breaks a rule is told which; the one that `type-new` writes breaks none."""
 
 import base64
+import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from dbmod import cli, config, module_types, type_trials
+from dbmod import cli, config, module_types, scratch_host, type_trials
 from tests import hosts
 
 WHOLE = (hosts.EXAMPLES / "dbmod_motd.py").read_text()
@@ -52,6 +53,17 @@ def test_a_type_that_breaks_a_rule_is_told_which(tmp_path: Path, what: str) -> N
     trials = list(type_trials.carry_out(write(tmp_path, GOOD.replace(what, replacement, 1))))
     assert {one.check for one in trials if one.status == "FAILED"} == checks
     assert all(one.message for one in trials if one.status == "FAILED")
+
+
+@pytest.mark.parametrize("function", ["apply(contents, host)", "query(host)", "remove(contents, host)"])
+def test_a_type_that_hangs_is_told_so_and_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str) -> None:
+    monkeypatch.setattr(scratch_host.Host, "limit_seconds", 1.0)
+    source = GOOD.replace(f"def {function}:\n", f"def {function}:\n    import time; time.sleep(60)\n")
+    begun = time.monotonic()
+    trials = list(type_trials.carry_out(write(tmp_path, source)))
+    [failed] = [one for one in trials if one.status == "FAILED"]
+    assert "timed out after 1 s" in failed.message
+    assert time.monotonic() - begun < 20
 
 
 def test_a_secret_that_is_shown_is_found(tmp_path: Path) -> None:
