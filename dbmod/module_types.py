@@ -111,7 +111,7 @@ def validate(module_type: ModuleType, contents: bytes) -> None:
         raise errors.BadInput(kit.one_line(str(refusal))) from None
     except errors.DbmodError:
         raise
-    except Exception as error:  # noqa: BLE001  (a type's own code; its text may hold contents)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  (a type's own code; its text may hold contents)
         raise errors.BadInput(
             f"{type(error).__name__} in {module_type.name}'s validate",
             next_step=f"correct {module_type.path}, or use --no-validate",
@@ -150,7 +150,7 @@ def _loaded(name: str, path: Path) -> tuple[kit.Type, dict[str, Any]]:
         raise errors.BadInput(f"{path} is not Python: line {error.lineno}: {error.msg}") from None
     except KeyError as error:
         raise errors.BadInput(f"{path} has no {error.args[0]} function") from None
-    except Exception as error:  # noqa: BLE001  (a user's file)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  (a user's file)
         raise errors.BadInput(f"{path} cannot be loaded ({type(error).__name__})") from None
 
 

@@ -68,7 +68,7 @@ def _one(
 ) -> Dict[str, Any]:
     try:
         kind = _loaded(sources, module["type"])
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         where = "loading %s on Python %d.%d" % (module["type"], sys.version_info[0], sys.version_info[1])
         return work.line(module, "ERROR", "%s in %s" % (type(error).__name__, where))
     if kind is None:
@@ -86,7 +86,7 @@ def _look(header: Dict[str, Any], sources: Dict[str, str]) -> bool:
             for module in modules:
                 try:
                     kind = _loaded(sources, module["type"])
-                except Exception:  # a type that does not load here still has a result to report
+                except (Exception, SystemExit):  # a type that does not load here still has a result to report
                     kind = None
                 _result(header, look.look(header, module, kind, instance))
             if problem:  # those that could not be listed are unknown, the others are not

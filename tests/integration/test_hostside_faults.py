@@ -68,6 +68,12 @@ def test_a_hanging_type_is_killed_with_all_its_processes(host: hosts.Host, name:
     figure("R22", f"type {name}: killed {took - 1:.1f} s after its limit of 1 s, 0 processes left")
 
 
+def test_a_type_that_ends_everything_when_it_is_loaded_ends_nothing(host: hosts.Host) -> None:
+    sent = hosts.send_as(host, "raise SystemExit('secret')\n" + hosts.ACCEPT, V1)
+    assert sent.answer.finished
+    assert sent.result.message.startswith("SystemExit in loading mine on Python 3.")
+
+
 def test_a_type_that_dies_leaves_nothing_at_work(host: hosts.Host) -> None:
     """As when the kernel runs out of memory: what the type had started would go on beside the next try."""
     marker = f"601.{os.getpid()}"

@@ -52,6 +52,7 @@ def test_two_files_of_one_name_are_refused_with_both_paths(tmp_path: Path) -> No
         ("broken", "def validate(:\n", "is not Python: line 1"),
         ("empty", "", "has no validate function"),
         ("raising", "raise RuntimeError('CANARY')", "cannot be loaded (RuntimeError)"),
+        ("ending", "raise SystemExit('CANARY')", "cannot be loaded (SystemExit)"),
         ("importing", "import no_such_package_of_anybody", "cannot be loaded (ModuleNotFoundError)"),
         ("declaring", GOOD + "\nDECLARES = {'secret': True}", "DECLARES must be a kit.Declares"),
         ("needing", GOOD + "\nDECLARES = kit.Declares(needs=('luck',))", "needs knows root, systemd"),
@@ -78,11 +79,12 @@ def test_validate_gives_the_types_own_reason(tmp_path: Path) -> None:
     with pytest.raises(errors.BadInput) as refusal:
         module_types.validate(ping, b"massage=CANARY\n")
     assert refusal.value.what == "Message not found in contents file"
-    raising = GOOD.replace("    pass", "    raise ValueError(contents)")
-    mine = module_types.find(with_types(tmp_path, mine=raising), "mine")
-    with pytest.raises(errors.BadInput) as refusal:
-        module_types.validate(mine, b"CANARY")
-    assert refusal.value.what == "ValueError in mine's validate"
+    for kind in ("ValueError", "SystemExit"):
+        raising = GOOD.replace("    pass", f"    raise {kind}(contents)")
+        mine = module_types.find(with_types(tmp_path, mine=raising), "mine")
+        with pytest.raises(errors.BadInput) as refusal:
+            module_types.validate(mine, b"CANARY")
+        assert refusal.value.what == f"{kind} in mine's validate"
     assert refusal.value.__cause__ is None
 
 
