@@ -135,11 +135,11 @@ def _beginning(process: "subprocess.Popen[bytes]") -> bytes:
     while len(said) < VERSION_LIMIT_BYTES:
         if not select.select([process.stdout], [], [], max(deadline - time.monotonic(), 0))[0]:
             return b""
-        chunk = os.read(process.stdout.fileno(), VERSION_LIMIT_BYTES)
+        chunk = os.read(process.stdout.fileno(), VERSION_LIMIT_BYTES - len(said))
         if not chunk:
             break
         said += chunk
-    return said[:VERSION_LIMIT_BYTES]
+    return said
 
 
 def _is_roots(place: str) -> bool:
