@@ -34,7 +34,9 @@ def close(tables: Tables, run: Run, asked: Attempt, outcome: Outcome | None) -> 
         after = correction.after if correction else evidence.look(row, result, at=now)
         if after is not None and after is not row and run.verb != "retrieve":
             rows.append(after)
-        said = correction.what if correction else _said(run, after, result)
+        said = _said(run, after, result)
+        if correction and correction.what not in planning.DISAGREEING:  # of those it is told what was found
+            said = correction.what
         attempts.append(_answer(asked, module, result, message=said, changed=correction is not None))
     return attempts, rows
 
@@ -54,10 +56,9 @@ def _unread(module: Module, problem: str) -> Result:
 def _said(run: Run, row: Row | None, result: Result | None) -> str:
     """Give what to tell of a module that was looked at: what is wrong with it there, else its own message."""
     message = result.message if result else ""
-    observed = row.observed if row else None
     is_kept = run.verb == "retrieve" and message.startswith("/")  # the path of the file it was written to
-    if observed in planning.DISAGREEING and not is_kept:
-        return f"{observed}: {(result.detail if result else '') or 'the host has nothing of it'}"
+    if row is not None and row.observed in planning.DISAGREEING and not is_kept:
+        return f"{row.observed}: {row.observed_detail}"
     return message
 
 

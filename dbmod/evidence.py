@@ -12,6 +12,8 @@ from dbmod.transport import Answer, Result
 
 NOTHING_RAN = "the host was not reached"
 NO_ANSWER = "it started on the host, and no answer came"
+NOTHING_THERE = "the host has nothing of it"
+EARLIER = "its result is of an earlier run"
 REPLACE = msgspec.structs.replace
 
 
@@ -106,16 +108,25 @@ def look(row: Row | None, result: Result | None, *, at: datetime) -> Row | None:
     """
     if row is None or row.removed_at is not None:
         return row
-    evidence = result.evidence if result else None
-    if result is not None and result.note == "unknown":
+    evidence, note = (result.evidence, result.note) if result else (None, "")
+    if note == "unknown":
         observed = "unknown"
     elif evidence is None or evidence.removed is not None:
         observed = "missing" if row.held is not None else "in sync"
-    elif evidence.serial < row.serial or result is None or result.note in ("drifted", "missing"):
-        observed = result.note if result and result.note in ("drifted", "missing") else "drifted"
+    elif note in ("drifted", "missing"):
+        observed = note
     else:
-        observed = "in sync"
-    return REPLACE(row, observed=observed, observed_at=at)
+        observed = "drifted" if evidence.serial < row.serial else "in sync"
+    detail = "" if observed == "in sync" else _seen(result)
+    return REPLACE(row, observed=observed, observed_at=at, observed_detail=detail)
+
+
+def _seen(result: Result | None) -> str:
+    """Say what a look found that is not in sync, other bytes by their digest."""
+    if result is None or (result.evidence and result.evidence.removed):
+        return NOTHING_THERE
+    is_other = bool(result.observed and result.evidence and result.observed != result.evidence.sha256)
+    return (result.detail or EARLIER) + (f": sha256 {result.observed}" if is_other else "")
 
 
 def applied(row: Row | None, evidence: Evidence) -> Row:
@@ -160,6 +171,7 @@ def failed(row: Row | None, evidence: Evidence) -> Row:
         removed_at=evidence.removed,  # an apply that fails after a removal is live again, as on the host
         observed=None,
         observed_at=None,
+        observed_detail="",
     )
 
 
@@ -179,6 +191,7 @@ def removed(row: Row | None, evidence: Evidence) -> Row:
         removed_at=evidence.removed,
         observed=None,
         observed_at=None,
+        observed_detail="",
     )
 
 

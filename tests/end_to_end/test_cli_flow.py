@@ -1,5 +1,6 @@
 """Faults that a user meets: broken hosts, dead hosts, failing modules, a late writer, hosts changed behind our back."""
 
+import hashlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -291,7 +292,17 @@ def test_reconcile_finds_what_was_changed_behind_its_back(site: Site) -> None:
     found = site.dbmod("reconcile", "--all", "-f", "json")
     assert found.code == 1
     seen = {row["Instance"]: row["Correction"] for row in found.json()}
-    assert seen == {"db-1": "drifted", "db-2": "missing", "db-3": "missing", "db-4": "unknown"}
+    other = hashlib.sha256(b"message=other\n").hexdigest()
+    assert seen == {
+        "db-1": f"drifted: contents.dat is not what was applied: sha256 {other}",
+        "db-2": "missing: contents.dat is missing",
+        "db-3": "missing: the host has nothing of it",
+        "db-4": "unknown: result.json is damaged",
+    }
+    told = {row["Instance"]: f"{row['Standing']}: {row['Message']}" for row in site.dbmod("drift", "-f", "json").json()}
+    assert told == seen | {"db-0": "current: "}
+    known = {row["Instance"]: row["Message"] for row in site.well("status", "-f", "json").json()}
+    assert known["db-4"] == "result.json is damaged"
     assert (folders[1] / "contents.dat").read_bytes() == b"message=other\n"  # nothing is repaired unasked
     site.settled = True
     assert site.problems() == []

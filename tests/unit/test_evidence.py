@@ -211,26 +211,29 @@ def test_a_reapply_is_judged_as_an_apply() -> None:
 
 
 NOTHING = builders.evidence(planned(), APPLY)
+OTHER = "0" * 64
 
 
 @pytest.mark.parametrize(
-    ("changes", "note", "observed"),
+    ("changes", "note", "observed", "detail"),
     [
-        ({}, "", "in sync"),
-        ({}, "drifted", "drifted"),
-        ({}, "missing", "missing"),
-        ({}, "unknown", "unknown"),
-        ({"serial": 1}, "", "drifted"),  # the host was set back to an older time
-        ({"removed": LATER}, "", "missing"),
+        ({}, "", "in sync", ""),
+        ({}, "drifted", "drifted", "as the host says"),
+        ({"sha256": "f" * 64}, "drifted", "drifted", f"as the host says: sha256 {OTHER}"),
+        ({}, "missing", "missing", "as the host says"),
+        ({}, "unknown", "unknown", "as the host says"),
+        ({"serial": 1}, "", "drifted", "its result is of an earlier run"),  # the host was set back to an older time
+        ({"removed": LATER}, "", "missing", "the host has nothing of it"),
     ],
 )
 def test_a_look_says_how_the_host_agrees_and_leaves_held_and_status(
-    changes: dict[str, Any], note: str, observed: str
+    changes: dict[str, Any], note: str, observed: str, detail: str
 ) -> None:
     row = builders.row(MODULE, INSTANCE, 2, serial=9)
-    told = builders.result(builders.evidence(planned(), APPLY, **changes), note=note)
+    found = builders.evidence(planned(), APPLY, **{"sha256": OTHER, **changes})
+    told = builders.result(found, note=note, observed=OTHER, detail="as the host says" if note else "")
     seen = evidence.look(row, told, at=NOW)
-    assert seen == REPLACE(row, observed=observed, observed_at=NOW)
+    assert seen == REPLACE(row, observed=observed, observed_at=NOW, observed_detail=detail)
 
 
 def test_a_host_that_has_nothing_misses_what_the_ledger_holds() -> None:
