@@ -37,8 +37,9 @@ class Configured:
         return self._carried_out(operations.plan_remove(self.fleet.context, self.selection, name))
 
     def query(self) -> str:
+        """Say what is told of the modules whose last attempt did not fail."""
         run = self.fleet.planned(operations.plan_question(self.fleet.context, "query", self.selection))
-        return " ".join(one.message for one in self._attempts(run) if one.message)
+        return " ".join(one.message for one in self._attempts(run) if one.message and one.status != "ERROR")
 
     def restart(self) -> None:
         assert self.fleet.carry_out(fleet.plan_restart(self.fleet.context, self.instance.name)).state == "done"
