@@ -108,6 +108,7 @@ def test_restart_is_left_to_the_user_where_the_contents_say_so(red: Configured) 
     assert red.remove("databases")[1].startswith("settings removed")
 
 
+@pytest.mark.nightly
 def test_what_config_rewrite_keeps_is_named(red: Configured) -> None:
     settings = red.directory.parent / "redis.conf"
     before = _let_rewrite(settings, red)
