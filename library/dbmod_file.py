@@ -108,6 +108,7 @@ DECLARES = kit.Declares(scope="host", keys=KEYS, admin=True)
 MODE = re.compile(r"[0-7]{3,4}\Z")
 NOTIFY = re.compile(r"(restart|reload) [A-Za-z0-9][A-Za-z0-9@:_.\\-]*\Z")
 HEADER_END = re.compile(rb"\r?\n\r?\n")
+NUMBER = re.compile(r"[0-9]{1,10}\Z")
 VALIDATION_SECONDS = 60
 
 CASES = (
@@ -286,12 +287,17 @@ def owner_of(wanted, host):
     uid, gid = base or (os.geteuid(), os.getegid())
     try:
         if wanted.owner:
-            uid = int(wanted.owner) if wanted.owner.isdigit() else pwd.getpwnam(wanted.owner).pw_uid
+            uid = int(wanted.owner) if is_number(wanted.owner) else pwd.getpwnam(wanted.owner).pw_uid
         if wanted.group:
-            gid = int(wanted.group) if wanted.group.isdigit() else grp.getgrnam(wanted.group).gr_gid
+            gid = int(wanted.group) if is_number(wanted.group) else grp.getgrnam(wanted.group).gr_gid
     except KeyError:
         raise kit.Refused("owner or group is not known on this host") from None
     return uid, gid
+
+
+def is_number(text):
+    """Tell whether it is one of a user or group; the last of them means none."""
+    return NUMBER.match(text) is not None and int(text) < 0xFFFFFFFF
 
 
 def place_of(path, host):

@@ -105,6 +105,8 @@ ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 DATABASE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}\Z")
 # psql: `psql:<stdin>:3: ERROR:  42P01`; MariaDB and MySQL: `ERROR 1064 (42000) at line 3: …`
 ERROR = re.compile(r"(?:<stdin>:(\d+): )?\b(?:ERROR|FATAL):? +([0-9A-Z]{4,5})\b(?:.*? at line (\d+))?")
+AWAY = re.compile(r"ERROR (?:2002|2003|2006|2013) ")
+PSQL_WITHOUT_SERVER = 2  # its exit code
 TABLE = (
     "CREATE TABLE IF NOT EXISTS dbmod.dbmod_applied (module varchar(64) NOT NULL, sha256 char(64) NOT NULL,"
     " applied_at %s NOT NULL DEFAULT CURRENT_TIMESTAMP, PRIMARY KEY (module, sha256));"
@@ -274,6 +276,8 @@ def send(server, text, what):
     ended = kit.commands.run(server.command, server.environment, text.encode("utf-8"))
     if ended.code == 0:
         return ended.output
+    if AWAY.search(ended.errors) or (server.datastore == "postgresql" and ended.code == PSQL_WITHOUT_SERVER):
+        raise kit.Refused("%s did not run: the server does not answer, or does not let us in" % what)
     error = ERROR.search(ended.errors)
     if error is None:
         raise kit.Refused("%s did not run: the client ended with code %d" % (what, ended.code))

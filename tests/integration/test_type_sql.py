@@ -133,6 +133,21 @@ def test_a_servers_warnings_are_no_answers(server: Server) -> None:
         server.ask(recorded % "pg_database_collation_actual_version(oid)")
 
 
+def test_a_server_that_does_not_answer_is_told_so(server: Server) -> None:
+    contents = b"-- dbmod: database no_such_database\nSELECT 1;\n"
+    said = server.ill(contents)
+    if server.server.datastore == "mysql":
+        assert said == "the question what ran did not run: error 1049"
+        settings = server.home / "etc/my.cnf"
+        text = settings.read_text()
+        settings.write_text(text.replace("mysqld.sock", "nobody.sock"))
+        try:
+            said = server.ill(NUMBERS)
+        finally:
+            settings.write_text(text)
+    assert said == "the question what ran did not run: the server does not answer, or does not let us in"
+
+
 def test_statements_that_fail_say_the_code_and_the_line_alone(server: Server) -> None:
     said = server.ill(in_test(b"INSERT INTO\nnowhere VALUES ('C4nary');\n"))
     code, line = ("42P01", 3) if server.server.datastore == "postgresql" else ("1146", 2)

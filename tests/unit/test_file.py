@@ -163,9 +163,11 @@ def test_query_says_what_differs(host: kit.Host, tmp_path: Path) -> None:
     assert FILE.query(host) == "/etc/a is gone"
 
 
-def test_an_owner_that_is_not_known_is_refused(host: kit.Host) -> None:
-    with pytest.raises(kit.Refused, match=r"^owner or group is not known on this host$"):
-        FILE.apply(b"path=/etc/a\nowner=no-such-account\n\nnew", host)
+@pytest.mark.parametrize("owner", ["no-such-account", "4294967295", "99999999999", "\N{SUPERSCRIPT TWO}"])
+def test_an_owner_that_is_not_known_is_refused(host: kit.Host, owner: str) -> None:
+    for key in ("owner", "group"):
+        with pytest.raises(kit.Refused, match=r"^owner or group is not known on this host$"):
+            FILE.apply(f"path=/etc/a\n{key}={owner}\n\nnew".encode(), host)
 
 
 @pytest.mark.root
