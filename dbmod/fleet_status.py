@@ -163,11 +163,19 @@ def matrix(modules: Sequence[Module], counts: Iterable[Count], group_of: Mapping
 
 
 def turned(one: Matrix, by: By) -> Matrix:
-    """Turn a matrix: a line for each group."""
-    leading = 1 if by == "instance" else 2
-    headers = (by.capitalize(), *(" ".join(str(cell) for cell in row[:leading]) for row in one.rows))
-    rows = zip(one.headers[leading:], *(row[leading:] for row in one.rows), strict=True)
-    return Matrix(headers=headers, rows=tuple(rows))
+    """Turn a matrix: a line for each instance; or for each group with each module, and a column for each standing."""
+    if by == "instance":
+        columns = zip(one.headers[1:], *(row[1:] for row in one.rows), strict=True)
+        return Matrix(headers=(by.capitalize(), *(str(row[0]) for row in one.rows)), rows=tuple(columns))
+    shown = [standing for standing in STANDINGS if any(row[1] == standing for row in one.rows)]
+    counts = {(row[0], row[1], place): count for row in one.rows for place, count in enumerate(row[2:])}
+    modules = dict.fromkeys(row[0] for row in one.rows)
+    lines = [
+        (group, module, *(counts.get((module, standing, place), 0) for standing in shown))
+        for place, group in enumerate(one.headers[2:])
+        for module in modules
+    ]
+    return Matrix(headers=(by.capitalize(), "Module", *shown), rows=tuple(line for line in lines if any(line[2:])))
 
 
 def _key(instance: Instance, by: By) -> str:

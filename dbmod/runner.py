@@ -17,11 +17,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
-from dbmod import errors, host_call, ledger, logins, paths, processes, run_directory, ssh_trouble
+from dbmod import errors, host_call, ledger, logins, paths, processes, rollouts, run_directory, ssh_trouble
 from dbmod.context import Context
 from dbmod.failpoints import failpoint
 from dbmod.records import CHANGING_INSTANCES, Attempt, Run
 from dbmod.store import durable
+from dbmod.store.interface import Tables
 
 DOORS = ("dbmod_plan", "dbmod_gate", "dbmod_apply", "dbmod_record")  # told in their own way
 QUIET = (
@@ -233,7 +234,7 @@ class _Stop:
     def _after_this_batch(self) -> None:
         try:
             with self.context.store.transaction(holder="stop") as tables:
-                ledger.request_stop(tables, self.run.id, by=self.context.actor.name)
+                ledger.request_stop(tables, _present(tables, self.run).id, by=self.context.actor.name)
             self._note("stopping when the hosts in flight are done; once more to stop now")
         except errors.DbmodError as error:
             self._note(f"the stop could not be asked for: {error.what}")
@@ -245,9 +246,15 @@ class _Stop:
     def _end_playbook(self) -> None:
         """SIGTERM first: with SIGKILL, which ansible-runner sends, the workers would run on to their end."""
         self._note("stopping now; what had started on a host and not answered will be `unknown`")
-        run = self.context.store.snapshot().get(Run, self.run.id)
-        if run and run.owner and run.owner.pid != os.getpid():
-            processes.stop(run.owner, wait_seconds=STOP_PATIENCE_SECONDS)
+        owner = _present(self.context.store.snapshot(), self.run).owner
+        if owner and owner.pid != os.getpid():
+            processes.stop(owner, wait_seconds=STOP_PATIENCE_SECONDS)
+
+
+def _present(tables: Tables, run: Run) -> Run:
+    """Give the run that the playbook works on now: once there is one, that which puts back what the first changed."""
+    later = [one for one in rollouts.followers(tables, run.id) if one.is_open]
+    return later[-1] if later else tables.get(Run, run.id) or run
 
 
 def _refuse_unreadable_contents(context: Context, run: Run) -> None:
@@ -307,6 +314,7 @@ def _run_playbook(
 
 def _close(context: Context, run: Run, trouble: str) -> Run:
     with context.store.transaction(holder=run.id) as tables:
+        ledger.close(tables, _present(tables, run).id, message=trouble)
         closed = ledger.close(tables, run.id, message=trouble)
     failpoint("after_close")
     context.store.delete_contents(run.id)

@@ -189,7 +189,9 @@ def complain(outcome: Outcome) -> None:
                 row = module_row(outcome.way_back, attempt)
                 output.error([f"{row[0]} was not put back: {row[1]}: {row[5]} {row[6]}"])
     show = f"next: dbmod run-show {outcome.run.id}"
-    if outcome.way_back:
+    if outcome.way_back and outcome.way_back.run.state != "done":
+        output.note(f"next: dbmod run-resume {outcome.way_back.run.id} goes on putting back")
+    elif outcome.way_back:
         output.note(show)  # what was put back is not gone on with
     elif outcome.run.state == "failed" and len(outcome.attempts) > 1:
         output.note(f"{show}; dbmod run-resume {outcome.run.id} goes on with what is not done")

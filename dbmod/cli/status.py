@@ -1,6 +1,6 @@
 """How the fleet stands: every module on every instance, as the ledger knows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
@@ -20,6 +20,7 @@ ON_INSTANCES_FURTHER = ("Held", "Message", "Observed", "Module ID", "Instance ID
 COUNTED = ("Module", "Group", "Standing", "Count")
 COUNTED_FURTHER = ("Module ID",)
 NARROWEST = 4  # columns of the terminal that a column of a table takes at least
+MOST_LINES = 50  # instances that have a line each unasked
 
 
 class Fleet(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,9 +38,9 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
     about="Show how each module stands on each instance, as the ledger knows; no host is contacted.\n\n"
     "Standings: current, outdated, failed (the last attempt), drifted, missing, unknown (the last look at the host), "
     "not applied; empty where the module is for other instances.\n\n"
-    "Where a column for each instance does not fit the terminal, it counts: by cluster, else by version, else by "
-    "datastore. With --by, a table that does not fit is turned. json, yaml, csv, value and -c give a line for each "
-    "module and instance; with --by for each count.",
+    "Where a column for each instance does not fit the terminal, up to 50 have a line each; more are counted: by "
+    "cluster, else by version, else by datastore. With --by, a table that does not fit is turned. json, yaml, csv, "
+    "value and -c give a line for each module and instance; with --by for each count.",
 )
 @options.selects
 @click.option("--module", "references", multiple=True, shell_complete=complete.modules, help="A module (repeatable).")
@@ -117,23 +118,32 @@ def _matrix(fleet: Fleet, by: By) -> Matrix:
 
 
 def _show_matrix(fleet: Fleet, by: By | None) -> None:
-    """Show the finest matrix that fits; one that was asked for as it is, or turned."""
+    """Show the first layout that fits, or the last one."""
     width = output.width()
+    for chosen in _layouts(fleet, by, width):
+        if layout.grid_width(chosen[1].headers, chosen[1].rows) <= width:
+            break
+    one, shown = chosen
+    if one != "instance" and not by:
+        output.note(f"Counted by {one}, as a column or a line for each instance does not fit: --by instance")
+    output.table(output.View(), shown.headers, shown.rows)
+
+
+def _layouts(fleet: Fleet, by: By | None, width: int) -> Iterator[tuple[By, Matrix]]:
+    """Lay out what was asked for, or what may be useful, the finest first: as it is, and turned where that helps."""
     for one in (by,) if by else _worth_trying(fleet, width):
         shown = _matrix(fleet, one)
-        if layout.grid_width(shown.headers, shown.rows) <= width:
-            break
-    else:
-        shown = fleet_status.turned(shown, one)
-    if one != "instance" and not by:
-        output.note(f"Counted by {one}, as a column for each instance does not fit; a line for each: --by instance")
-    output.table(output.View(), shown.headers, shown.rows)
+        yield one, shown
+        if by or (one == "instance" and len(fleet.instances) <= MOST_LINES):
+            yield one, fleet_status.turned(shown, one)
+    if not by:
+        yield one, fleet_status.turned(shown, one)
 
 
 def _worth_trying(fleet: Fleet, width: int) -> list[By]:
     """Give what to lay out by, the finest first, without what cannot fit, or would be one column for all."""
     in_clusters = any(one.cluster_id for one in fleet.instances)
-    may_fit = len(fleet.instances) * NARROWEST <= width
+    may_fit = len(fleet.instances) <= max(width // NARROWEST, MOST_LINES)
     useful = {"instance": may_fit, "cluster": in_clusters}
     return [one for one in fleet_status.FINEST_FIRST if useful.get(one, True)]
 

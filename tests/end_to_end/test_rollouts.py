@@ -1,6 +1,8 @@
 """Rollouts as a user sees them: canary, resume after a kill (promise R9), rollback, tasks around each host."""
 
+import os
 import re
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -129,6 +131,29 @@ def test_ansible_playbook_pauses_and_goes_on_likewise(template: Site, make_site:
     assert (run.state, sum(counts(site))) == ("paused", 1)
     assert site.playbook("module_reapply", "-e", f"dbmod_run={run.id}").code == 0
     assert (site.last_run().state, counts(site)) == ("done", [1] * HOSTS)
+
+
+def test_ctrl_c_stops_a_rollback_after_its_batch_and_resume_goes_on_with_it(
+    template: Site, make_site: Callable[..., Site]
+) -> None:
+    site = make_site(template)
+    site.update_module("mymod", f"bad for {site.instance('db-13').id}\n".encode())
+    pace = ("--batch_size", "3", "--delay", "15", "--on-failure", "rollback")
+    command = site.start("module-apply", "--limit", "db-0,db-1,db-1?", "--module", "mymod", *pace)
+    failpoints.until(
+        lambda: [one for one in site.find(Run) if one.verb == "rollback" and one.batch == 1 and one.is_open],
+        bool,
+        "the way back",
+    )
+    os.killpg(command.pid, signal.SIGINT)
+    ended = finish(command)
+    back = site.last_run()
+    assert (ended.code, back.verb, back.state) == (1, "rollback", "cancelled"), ended.said
+    assert f"next: dbmod run-resume {back.id} goes on putting back" in ended.err
+    site.well("run-resume", back.id)
+    assert {site.held(one, site.module("mymod")).sha256 for one in site.find(Instance)} == {
+        site.module("mymod").versions[0].sha256
+    }
 
 
 @pytest.mark.parametrize("launcher", ["dbmod", "ansible-playbook"])

@@ -98,8 +98,8 @@ def test_a_matrix_by_group_counts_and_turns() -> None:
         rows=(("mymod", "current", 1, 0), ("mymod", "outdated", 1, 1), ("mymod", "not applied", 1, 0)),
     )
     assert fleet_status.turned(one, "cluster") == fleet_status.Matrix(
-        headers=("Cluster", "mymod current", "mymod outdated", "mymod not applied"),
-        rows=(("shop", 1, 1, 1), ("no cluster", 0, 1, 0)),
+        headers=("Cluster", "Module", "current", "outdated", "not applied"),
+        rows=(("shop", "mymod", 1, 1, 1), ("no cluster", "mymod", 0, 1, 0)),
     )
 
 

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from dbmod import cli, config, store
+from dbmod.cli import status
 from dbmod.records import Instance, Module, Row
 from dbmod.store.interface import Store
 from tests import builders
@@ -70,8 +71,20 @@ def test_status_shows_a_column_for_each_instance(typed: Typed) -> None:
     assert err == "instances: 4, modules: 2, standings: 2 current, 1 outdated, 4 not applied\n"
 
 
+def test_status_gives_a_line_to_each_of_few_instances_that_do_not_fit(
+    typed: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    lines = typed("status", "--module", "first")[1].splitlines()
+    assert [line.split("|")[1:3] for line in lines[3:5]] == [
+        [" db-1     ", " current     "],
+        [" db-2     ", " outdated    "],
+    ]
+
+
 def test_status_counts_where_the_instances_do_not_fit(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "50")
+    monkeypatch.setattr(status, "MOST_LINES", 3)
     code, out, err = typed("status", "--module", "first")
     assert code == 0
     assert out == (
@@ -93,6 +106,18 @@ def test_status_turns_a_matrix_that_was_asked_for_and_does_not_fit(
     lines = typed("status", "--by", "instance")[1].splitlines()
     assert lines[1] == "| Instance | first       | second      |"
     assert lines[4] == "| db-2     | outdated    | not applied |"
+
+
+def test_status_has_a_line_for_each_group_and_module_where_the_groups_do_not_fit(
+    typed: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    assert typed("status", "--by", "region")[1].splitlines()[1:5] == [
+        "| Region    | Module | current | outdated | not applied |",
+        "+-----------+--------+---------+----------+-------------+",
+        "| Basel     | first  |       0 |        1 |           0 |",
+        "| Basel     | second |       0 |        0 |           1 |",
+    ]
 
 
 @pytest.mark.parametrize(
