@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from dbmod import config, module_types, transport
+from dbmod.hostside import dbmod_dropin as dropin
 from dbmod.hostside import dbmod_kit as kit
 from dbmod.hostside import dbmod_mysql as mysql
 from dbmod.hostside import dbmod_overrides as overrides
@@ -114,6 +115,15 @@ def test_an_include_is_found_where_it_is_one() -> None:
     assert not mysql.includes("#!includedir /a\n", "/a")
     assert postgresql.includes("include_dir = '/a''b'\n", "/a'b")
     assert not postgresql.includes("#include_dir '/a'\n", "/a")
+
+
+def test_settings_of_adopted_servers_lie_where_they_may_read_them() -> None:
+    assert dropin._adopted(mysql, "x", "/etc/mysql/my.cnf", "[mysqld]\n") == "/etc/mysql/dbmod/x"
+    assert (
+        dropin._adopted(mysql, "x", "/etc/mysql/my.cnf", "!includedir /etc/dbmod/x\n") == "/etc/dbmod/x"
+    )  # as told once
+    assert dropin._adopted(mysql, "x", "/etc/my.cnf", "[mysqld]\n") == "/etc/dbmod/x"
+    assert dropin._adopted(redis, "x", "/etc/redis/redis.conf", "") == "/etc/dbmod/x"
 
 
 def test_only_types_that_use_a_part_of_the_kit_are_sent_it() -> None:
