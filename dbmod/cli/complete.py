@@ -7,6 +7,7 @@ import click
 from dbmod.records import Cluster, Instance, Module, Run
 from dbmod.store.interface import Tables
 
+STOPPED = ("paused", "failed", "cancelled", "lost")
 Completer = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
@@ -24,6 +25,17 @@ def clusters(_context: click.Context, _parameter: click.Parameter, incomplete: s
 
 def runs(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
     return _from_ledger(lambda tables: [one.id for one in tables.find(Run)], incomplete)
+
+
+def open_runs(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    return _from_ledger(lambda tables: [one.id for one in tables.find(Run) if one.is_open], incomplete)
+
+
+def stopped_runs(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Those that `run-resume` may go on with."""
+    return _from_ledger(
+        lambda tables: [one.id for one in tables.find(Run) if one.state in STOPPED and one.batch_sizes], incomplete
+    )
 
 
 def instances_and_modules(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:

@@ -9,7 +9,7 @@ from dbmod.context import Context
 
 
 @options.command("run-pause", example="dbmod run-pause 4f1c --reason 'first look at the graphs'")
-@click.argument("run", shell_complete=complete.runs)
+@click.argument("run", shell_complete=complete.open_runs)
 @options.changes
 def pause(context: Context, *, run: str) -> None:
     """Let a run pause after the batch in flight."""
@@ -26,7 +26,7 @@ def pause(context: Context, *, run: str) -> None:
     "What is done is not done again, with the same contents, batches and budgets; refused where the module has another "
     "version now.",
 )
-@click.argument("run", shell_complete=complete.runs)
+@click.argument("run", shell_complete=complete.stopped_runs)
 @options.displays
 @options.shown(*carry.ON_HOSTS)
 @options.changes

@@ -66,7 +66,7 @@ def show(context: Context, *, run: str, view: output.View) -> None:
 
 
 @options.command("run-wait", example="dbmod run-wait 4f1c")
-@click.argument("run", shell_complete=complete.runs)
+@click.argument("run", shell_complete=complete.open_runs)
 @options.shown(*SHOWN, "attempts")
 @options.reads
 def wait(context: Context, *, run: str, view: output.View) -> int:
@@ -78,7 +78,7 @@ def wait(context: Context, *, run: str, view: output.View) -> int:
 
 
 @options.command("run-cancel", example="dbmod run-cancel 4f1c --reason 'wrong module'")
-@click.argument("run", shell_complete=complete.runs)
+@click.argument("run", shell_complete=complete.open_runs)
 @options.changes
 def cancel(context: Context, *, run: str) -> None:
     """Ask a run to stop after the batch in flight."""
