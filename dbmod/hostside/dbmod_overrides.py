@@ -90,8 +90,8 @@ def kept(site: Any, before: Values, waiting: Collection[str]) -> str:
 
 
 def _of_mysql(site: Any, link: Any, wanted: Values, now: Values) -> Values:
-    code, said = link.ask(ORIGINS.format(names=", ".join("'%s'" % name for name in wanted)))
-    rows = [line.split("\t") for line in said.split("\n") if line.count("\t") == 2] if code == 0 else []
+    ended = link.ask(ORIGINS.format(names=", ".join("'%s'" % name for name in wanted)))
+    rows = [line.split("\t") for line in ended.output.split("\n") if line.count("\t") == 2] if ended.code == 0 else []
     facts = {origin: text for name, origin, text in rows if not name}
     own, found = os.path.realpath(site.host.path(site.file)), {}
     # Until it starts again, it tells of the files that it read before ours was there.
@@ -111,9 +111,9 @@ def _of_mysql(site: Any, link: Any, wanted: Values, now: Values) -> Values:
 def _of_postgresql(site: Any, link: Any, wanted: Values, now: Values) -> Values:
     own = os.path.normpath(os.path.join(site.seen, os.path.basename(site.file)))  # as the server names it
     quoted = ", ".join("'%s'" % name for name in wanted)
-    code, said = link.ask(LINES.format(names=quoted, file=own.replace("'", "''")))
+    ended = link.ask(LINES.format(names=quoted, file=own.replace("'", "''")))
     found = {}
-    rows = [line.split("\t") for line in said.split("\n") if line.count("\t") == 4] if code == 0 else []
+    rows = [line.split("\t") for line in ended.output.split("\n") if line.count("\t") == 4] if ended.code == 0 else []
     for name, source, read, last, is_other in rows:
         if source in OF_SESSION:
             found[name] = ""
