@@ -155,7 +155,7 @@ def remove(contents, host):
 
 
 def query(host):
-    """Say what is missing of what apply left, or has another value by now; empty if nothing."""
+    """Say what is missing of what apply left, has another value by now, or waits for a restart; empty if nothing."""
     state = dropin.state_of(host)
     if state is None:
         return "the settings are gone"
@@ -172,7 +172,7 @@ def query(host):
             waiting = waiting_of(state, link)
     except kit.Busy:
         return ""
-    return overridden(state, now, waiting)
+    return overridden(state, now, waiting) or pending(waiting).lstrip(", ")
 
 
 def made(site, link, rendered, expected, restarts):

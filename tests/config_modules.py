@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from dbmod import errors, operations, registry
-from dbmod.records import Attempt, Instance, Run
+from dbmod.records import Attempt, Instance, Module, Row, Run
 from dbmod.selection import Selection
 from tests import local_fleet
 from tests.local_fleet import LocalFleet
@@ -39,6 +39,15 @@ class Configured:
     def query(self) -> str:
         run = self.fleet.planned(operations.plan_question(self.fleet.context, "query", self.selection))
         return " ".join(one.message for one in self._attempts(run))
+
+    def seen(self, name: str) -> tuple[str | None, str]:
+        """Ask the host, and give what the ledger then says of a module there."""
+        self.fleet.planned(operations.plan_question(self.fleet.context, "reconcile", self.selection))
+        tables = self.fleet.context.store.snapshot()
+        [module] = tables.find(Module, name=name, deleted_at=None)
+        row = tables.get(Row, self.instance.id, within=module.id)
+        assert row
+        return row.observed, row.observed_detail
 
     @property
     def directory(self) -> Path:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from dbmod import local_servers
+from dbmod import fleet, local_servers
 from tests import local_fleet
 from tests.config_modules import Configured, watched
 
@@ -91,6 +91,9 @@ def test_restart_is_left_to_the_user_where_the_contents_say_so(red: Configured) 
     assert (red.pid(), _get(red, "databases"), _get(red, "maxclients")) == (pid, "20", "900")
     assert red.again("databases") == ("ok", message, False)
     assert "overridden" not in red.query()
+    assert red.seen("databases") == ("in sync", "pending restart: databases, tcp-backlog")
+    assert red.fleet.carry_out(fleet.plan_restart(red.fleet.context, red.instance.name)).state == "done"
+    assert red.seen("databases") == ("in sync", "")
     assert red.remove("databases")[1].startswith("settings removed")
 
 
