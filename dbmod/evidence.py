@@ -117,7 +117,7 @@ def look(row: Row | None, result: Result | None, *, at: datetime) -> Row | None:
         observed = note
     else:
         observed = "drifted" if evidence.serial < row.serial else "in sync"
-    detail = "" if observed == "in sync" else _seen(result)
+    detail = _seen(result) if observed != "in sync" else result.detail if result else ""
     return REPLACE(row, observed=observed, observed_at=at, observed_detail=detail)
 
 

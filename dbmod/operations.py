@@ -35,6 +35,7 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
 
     run: Run | None
     skipped: tuple[Skipped, ...] = ()
+    clustered: int = 0  # members of clusters that a reapply leaves out, as nobody asked for them
 
     @property
     def exit_code(self) -> int:
@@ -190,6 +191,7 @@ def plan_reapply(
         named = select(tables, msgspec.structs.replace(selection, all=True), actor=context.actor)
         instances = {one.id: one for one in named if takes_members or one.cluster_id is None}
         rows = planning.due(held_by, module, md5=md5, only=only, force=force)
+        left_out = {one.id for one in named} & {row.instance_id for row in rows} - instances.keys()
         due = [
             instances[row.instance_id]
             for row in sorted(rows, key=lambda row: (row.updated_at, row.instance_id))
@@ -200,7 +202,7 @@ def plan_reapply(
         work = [
             Work(instance=one, module=module, number=module.current.number, from_number=held[one.id]) for one in chosen
         ]
-        return write(
+        planned = write(
             tables,
             context,
             "reapply",
@@ -211,6 +213,7 @@ def plan_reapply(
             options={"check": check, "md5": md5, "include_clustered": include_clustered, "force": force}
             | ({"only": list(only)} if only else {}),
         )
+        return msgspec.structs.replace(planned, clustered=len(left_out))
 
 
 def needs_of(modules: Sequence[Module], settings: Settings) -> dict[str, planning.Needs]:

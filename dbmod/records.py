@@ -189,7 +189,7 @@ class Row(Record, frozen=True, kw_only=True):
     removed_at: datetime | None = None
     observed: Literal["in sync", "drifted", "missing", "unknown"] | None = None  # by a look after the last attempt
     observed_at: datetime | None = None
-    observed_detail: str = ""  # what that look found, where it is not in sync
+    observed_detail: str = ""  # what that look found otherwise, or waiting for a restart
 
     @property
     def key(self) -> str:

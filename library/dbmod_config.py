@@ -159,7 +159,7 @@ def remove(contents, host):
 
 
 def query(host):
-    """Say what is missing of what apply left, or has another value by now; empty if nothing."""
+    """Say what is missing of what apply left, has another value by now, or waits for a restart; empty if nothing."""
     state = dropin.state_of(host)
     if state is None:
         return "the settings are gone"
@@ -177,7 +177,7 @@ def query(host):
             found = overrides.find(site, link, state["values"], now)
     except kit.Busy:
         return ""
-    return overrides.told(state["values"], now, waiting, found)
+    return overrides.told(state["values"], now, waiting, found) or pending(waiting).lstrip(", ")
 
 
 def made(site, link, rendered, expected, restarts):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from dbmod import errors, fleet, operations, registry
-from dbmod.records import Attempt, Instance, Run
+from dbmod.records import Attempt, Instance, Module, Row, Run
 from dbmod.selection import Selection
 from tests import local_fleet
 from tests.local_fleet import LocalFleet
@@ -43,6 +43,15 @@ class Configured:
 
     def restart(self) -> None:
         assert self.fleet.carry_out(fleet.plan_restart(self.fleet.context, self.instance.name)).state == "done"
+
+    def seen(self, name: str) -> tuple[str | None, str]:
+        """Ask the host, and give what the ledger then says of a module there."""
+        self.fleet.planned(operations.plan_question(self.fleet.context, "reconcile", self.selection))
+        tables = self.fleet.context.store.snapshot()
+        [module] = tables.find(Module, name=name, deleted_at=None)
+        row = tables.get(Row, self.instance.id, within=module.id)
+        assert row
+        return row.observed, row.observed_detail
 
     @property
     def directory(self) -> Path:

@@ -137,6 +137,8 @@ def skipped(planned: Planned) -> None:
     """Name the instances that were selected and are not touched."""
     for one in planned.skipped:
         output.note(f"skipped {one.instance}: {one.why}")
+    if planned.clustered:
+        output.note(f"left out: {planned.clustered} in clusters; --include_clustered takes them")
 
 
 def status(attempt: Attempt) -> str:

@@ -33,9 +33,8 @@ def show(context: Context, planned: Planned, display: Display, view: output.View
     if planned.run.verb != "remove":
         _show_differences(context, outcome)
     carry.complain(outcome)
-    changing = {one.instance_id for one in outcome.about_modules if one.changed}
-    output.note(f"run {outcome.run.id} (--check): {len(changing)} would change; nothing was done")
-    would_fail = any(one.status == "ERROR" for one in outcome.about_modules)
+    output.note(f"{carry.summary(outcome)}; nothing was done")
+    would_fail = any(one.would == "fail" for one in outcome.about_modules)
     return outcome.exit_code or int(would_fail) or planned.exit_code
 
 

@@ -17,8 +17,8 @@ def look(request: work.Request, module: work.Module, kind: Optional[kit.Type], i
     """Compare one module's result with the bytes on the host; never raises, changes nothing.
 
     kind  None where its type is not known here
-    note  "" as the result says · "drifted" · "missing" · "unknown": no result that can be believed, or the type itself
-          could not tell
+    note  "" as the result says; detail may say that it waits for a restart · "drifted" · "missing" · "unknown": no
+          result that can be believed, or the type itself could not tell
     """
     try:
         with work.module_folder(instance, module, False) as folder:
@@ -39,6 +39,8 @@ def look(request: work.Request, module: work.Module, kind: Optional[kit.Type], i
                     answer.update(note="unknown", detail=said)
                 elif said.startswith("overridden"):
                     answer.update(note="drifted", detail=said)
+                elif said.startswith("pending restart"):
+                    answer.update(detail=said)
                 elif said:
                     answer.update(note="missing", observed="", detail=said)
             return answer

@@ -114,6 +114,7 @@ def test_check_says_what_the_run_after_it_does(template: Site, make_site: Callab
         f"db-{number}" for number in range(HOSTS) if number != 5
     }
     assert told["db-5"][1:] == (2, 2, "STAY")
+    assert tried.err.endswith(f": {HOSTS - 1} would change, 1 would stay; nothing was done\n")
     assert tried.err.splitlines()[-6:-1] == [
         "--- mymod version 1",
         "+++ mymod version 2",

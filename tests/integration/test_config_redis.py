@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dbmod import config, local_servers, module_types
+from dbmod import config, fleet, local_servers, module_types
 from dbmod.hostside import dbmod_dropin
 from dbmod.hostside import dbmod_kit as kit
 from tests import local_fleet
@@ -105,6 +105,9 @@ def test_restart_is_left_to_the_user_where_the_contents_say_so(red: Configured) 
     assert (red.pid(), _get(red, "databases"), _get(red, "maxclients")) == (pid, "20", "900")
     assert red.again("databases") == ("ok", message, False)
     assert "overridden" not in red.query()
+    assert red.seen("databases") == ("in sync", "pending restart: databases, tcp-backlog")
+    assert red.fleet.carry_out(fleet.plan_restart(red.fleet.context, red.instance.name)).state == "done"
+    assert red.seen("databases") == ("in sync", "")
     assert red.remove("databases")[1].startswith("settings removed")
 
 

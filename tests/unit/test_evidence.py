@@ -236,6 +236,13 @@ def test_a_look_says_how_the_host_agrees_and_leaves_held_and_status(
     assert seen == REPLACE(row, observed=observed, observed_at=NOW, observed_detail=detail)
 
 
+def test_what_waits_for_a_restart_is_in_sync_and_said() -> None:
+    row = builders.row(MODULE, INSTANCE, 2, serial=9)
+    told = builders.result(builders.evidence(planned(), APPLY), detail="pending restart: databases")
+    seen = evidence.look(row, told, at=NOW)
+    assert seen == REPLACE(row, observed="in sync", observed_at=NOW, observed_detail="pending restart: databases")
+
+
 def test_a_host_that_has_nothing_misses_what_the_ledger_holds() -> None:
     seen = evidence.look(HELD, None, at=NOW)
     assert seen is not None

@@ -219,6 +219,13 @@ def test_a_reapply_touches_holders_that_are_not_current_and_never_installs(fleet
     assert fleet.hosts(operations.plan_reapply(fleet.here, "mymod")) == ["db-1"]
 
 
+def test_a_reapply_counts_the_members_of_clusters_that_it_leaves_out(fleet: Fleet, put: Put) -> None:
+    put(fleet.holds("myclust-member-1", 1), fleet.holds("myclust-member-2", 2))
+    assert operations.plan_reapply(fleet.here, "mymod") == Planned(run=None, clustered=1)
+    assert operations.plan_reapply(fleet.here, "mymod", include_clustered=True).clustered == 0
+    assert operations.plan_reapply(fleet.here, "mymod", selection=Selection(limit="db-*")).clustered == 0
+
+
 def test_an_md5_that_no_version_has_is_refused(fleet: Fleet) -> None:
     said = refused(operations.plan_reapply, fleet.here, "mymod", md5=builders.MD5[4])
     assert said == f"No version of module 'mymod' has the md5 '{builders.MD5[4]}'."
