@@ -106,10 +106,10 @@ def gate(here: Context, run_id: str, hosts: Sequence[str], instance_ids: Sequenc
     tables = here.store.snapshot()
     run = tables.get(Run, run_id) or ledger.open_run(tables, run_id)
     wanted = set(instance_ids)
-    numbers = [one.batch for one in tables.find(Attempt, run_id=run_id) if one.instance_id in wanted and one.batch > 0]
-    batch = min(numbers, default=0)
+    attempts = tables.find(Attempt, run_id=run_id)  # between two batches nothing is recorded
+    batch = min((one.batch for one in attempts if one.instance_id in wanted and one.batch > 0), default=0)
     if run.batch > 0:
-        _wait(here, run, batch)
+        _wait(here, run, batch, attempts)
     with here.store.transaction(holder=run_id) as tables:
         why = gate_rules.start_batch(tables, run_id, batch)
         now = tables.get(Run, run_id)
@@ -245,8 +245,7 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def _wait(here: Context, run: Run, batch: int) -> None:
-    attempts = here.store.snapshot().find(Attempt, run_id=run.id)  # between two batches nothing is recorded
+def _wait(here: Context, run: Run, batch: int, attempts: Sequence[Attempt]) -> None:
     ended = [one.ended_at for one in attempts if one.ended_at]
     since = (clock.now() - max(ended)).total_seconds() if ended else 0.0
     deadline = time.monotonic() + min(run.delay_seconds, run.delay_seconds - since)  # a clock may have been set back
@@ -273,11 +272,7 @@ def _told(here: Context, run_id: str, closed: Sequence[Attempt]) -> Answer:
     return {
         "failed_hosts": sorted(host_names[one] for one in bad if one in host_names),
         "lines": [
-            {
-                "instance": host_names.get(one.instance_id, one.instance_id),
-                "state": one.told,
-                "message": one.message,
-            }
+            {"instance": host_names.get(one.instance_id, one.instance_id), "state": one.told, "message": one.message}
             for one in closed
             if one.instance_id in instances
         ],
