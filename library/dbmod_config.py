@@ -155,7 +155,7 @@ def remove(contents, host):
             restarts = may_restart(contents.decode("utf-8", "replace"))
             waiting = dropin.restarted(site, link, sorted(waiting), old, restarts)
     host.remove_file(site.state_file)
-    return kit.Outcome(True, "settings removed" + pending(waiting) + overrides.kept(site, before, waiting))
+    return kit.Outcome(True, joined("settings removed", pending(waiting), overrides.kept(site, before, waiting)))
 
 
 def query(host):
@@ -177,7 +177,7 @@ def query(host):
             found = overrides.find(site, link, state["values"], now)
     except kit.Busy:
         return ""
-    return overrides.told(state["values"], now, waiting, found) or pending(waiting).lstrip(", ")
+    return overrides.told(state["values"], now, waiting, found) or pending(waiting)
 
 
 def made(site, link, rendered, expected, restarts):
@@ -298,7 +298,7 @@ def values_of(site):
 def message_of(data, waiting, told):
     is_live = not told or told.startswith(overrides.LATER)
     said = "settings %s %s" % (dropin.digest_of(data)[:12], "in effect" if is_live else "written")
-    return said + pending(waiting) + (", " + told if told else "")
+    return joined(said, pending(waiting), told)
 
 
 def unanswered(site, data):
@@ -306,7 +306,11 @@ def unanswered(site, data):
 
 
 def pending(waiting):
-    return ", pending restart: %s" % ", ".join(waiting) if waiting else ""
+    return "pending restart: %s" % ", ".join(waiting) if waiting else ""
+
+
+def joined(*parts):
+    return ", ".join(part for part in parts if part)
 
 
 if __name__ == "__main__":

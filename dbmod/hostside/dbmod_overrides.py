@@ -86,7 +86,7 @@ def kept(site: Any, before: Values, waiting: Collection[str]) -> str:
         now = {} if link is None else link.values(sorted(before))
         found = find(site, link, before, now)
     others = told({name: before[name] for name in before if found.get(name)}, now, waiting, found)
-    return ", " + others.replace("overridden", "still set") if others else ""
+    return others.replace("overridden", "still set")
 
 
 def _of_mysql(site: Any, link: Any, wanted: Values, now: Values) -> Values:
