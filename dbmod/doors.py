@@ -314,7 +314,8 @@ def look_report(variables: Mapping[str, Any], host: str) -> dict[str, Any]:
     trouble = ""
     if isinstance(reached, Mapping) and reached.get("failed"):
         trouble = ssh_trouble.explain(plain(str(reached.get("msg", ""))), name=host) or evidence.NOTHING_RAN
-    is_replica = variables.get(f"datastore_{variables['dbmod_datastore']}_is_replica") is True
+    health = variables.get("__first_look_health")
+    is_replica = isinstance(health, Mapping) and health.get("is_replica") is True
     return {"id": str(variables["dbmod_id"]), "trouble": transport.text(trouble), "is_replica": is_replica}
 
 

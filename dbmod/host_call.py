@@ -201,22 +201,29 @@ def _request(
         run=run.id,
         serial=run.serial,
         verb=VERBS[run.verb],
-        home=str(variables["dbmod_host_home"]),
-        instance=str(variables["dbmod_id"]),
         modules=tuple(_module_request(run, module, attempt) for module, attempt in modules),
         check=bool(run.options.get("check")),
         follows=rollouts.gone_on_with(tables, run),
         baseline=bool(run.options.get("baseline")),
-        datastore=str(variables["dbmod_datastore"]),
-        datastore_version=str(variables["dbmod_datastore_version"]),
-        directory=str(variables.get("dbmod_directory", "")),
-        address=_address(variables),
-        port=int(variables.get("dbmod_port") or 0),
-        memory_mib=int(variables.get("dbmod_memory_mib") or 0),
-        restart_command=_restart_command(variables),
         time_limit_seconds=here.settings.type_timeout_seconds,
         failpoint=transport.Failpoint(name=wanted, file=os.environ[FILE]) if wanted else None,
+        **place_of(variables),
     )
+
+
+def place_of(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the fields of a request that say which server of which host it is about."""
+    return {
+        "home": str(variables["dbmod_host_home"]),
+        "instance": str(variables["dbmod_id"]),
+        "datastore": str(variables["dbmod_datastore"]),
+        "datastore_version": str(variables["dbmod_datastore_version"]),
+        "directory": str(variables.get("dbmod_directory", "")),
+        "address": _address(variables),
+        "port": int(variables.get("dbmod_port") or 0),
+        "memory_mib": int(variables.get("dbmod_memory_mib") or 0),
+        "restart_command": _restart_command(variables),
+    }
 
 
 def _size_bytes(tables: Tables, run: Run, request: transport.Request, modules: list[tuple[Module, Attempt]]) -> int:

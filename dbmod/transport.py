@@ -1,8 +1,9 @@
 """What goes to a host and comes back: one command, one frame on its standard input, one answer. Pure; sends nothing.
 
 The frame: the loader's length and source, the header's length and JSON, the sources of kit and types, the raw contents.
-The answer is whatever the host printed; in it `dbmod-started <run>`, a `dbmod-result <run> {…}` per module and
-`dbmod-finished <run>` count, everything else is noise. Nothing a host says is more than data: checked, cut, never run.
+The answer is whatever the host printed; in it `dbmod-started <run>`, a `dbmod-result <run> {…}` per module, or one
+`dbmod-health <run> {…}`, and `dbmod-finished <run>` count, everything else is noise. Nothing a host says is more than
+data: checked, cut, never run.
 """
 
 import functools
@@ -21,7 +22,7 @@ HOSTSIDE = paths.PACKAGE / "hostside"
 # In the order they import each other.
 KIT = ("files", "child", "command", "kit", "evidence", "work", "change", "look", "bundle")
 # What only some types import; it goes along with those alone. In the same order.
-EXTRAS = ("expressions", "dropin", "redis", "mysql", "postgresql", "overrides", "packages", "exporters")
+EXTRAS = ("expressions", "dropin", "redis", "mysql", "postgresql", "overrides", "packages", "exporters", "health")
 FACTS = ("datastore", "datastore_version", "directory", "address", "port", "memory_mib", "restart_command")
 BOOTSTRAP = (
     "import sys;sys.version_info<(3,6)and(print('dbmod-refused - dbmod needs Python 3.6 or newer on the host'),"
@@ -30,7 +31,7 @@ BOOTSTRAP = (
 TEXT_LIMIT = 255  # characters of any text from a host
 ANSWER_LIMIT_BYTES = 4 << 20  # without contents; 5 modules answer with about 8 KiB
 
-Verb = Literal["apply", "remove", "query", "retrieve"]
+Verb = Literal["apply", "remove", "query", "retrieve", "health"]
 
 
 class ModuleRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +78,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     restart_command: tuple[str, ...] = ()
     time_limit_seconds: float = 300  # of each module's function
     lock_wait_seconds: float = 30
+    wait_seconds: float = 0  # of health: until the server is well
+    max_lag_seconds: int | None = None  # of health; None: how it copies does not matter
     failpoint: Failpoint | None = None
 
 
@@ -117,6 +120,13 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     def result(self, module: str) -> Result | None:
         return next((result for result in self.results if result.module == module), None)
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """How a host says that its server is; no faults: it is well. See dbmod/hostside/dbmod_health.py."""
+
+    faults: tuple[str, ...]
+    is_replica: bool
 
 
 RESULT = msgspec.json.Decoder(Result)  # made before Ansible forks its workers, not in each of them
@@ -198,6 +208,17 @@ def read_answer(stdout: bytes | str, run: str, *, limit_bytes: int = ANSWER_LIMI
             else:
                 results.setdefault(result.module, result)
     return Answer(started=started, finished=finished, results=tuple(results.values()), problem=problem)
+
+
+def read_health(stdout: str, run: str) -> Health | None:
+    """Understand what a host said of its server; None where it said nothing that can be understood."""
+    prefix = f"dbmod-health {run} "
+    lines = [line for line in stdout[:ANSWER_LIMIT_BYTES].splitlines() if line.startswith(prefix)]
+    try:
+        found = msgspec.json.decode(lines[0].removeprefix(prefix), type=Health) if lines else None
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+    return found and Health(faults=tuple(map(text, found.faults)), is_replica=found.is_replica)
 
 
 def _lines(data: bytes) -> Iterator[bytes]:

@@ -26,6 +26,10 @@ def run(header: Dict[str, Any], sources: Dict[str, str], stream: BinaryIO) -> No
         if header["verb"] in ("query", "retrieve"):
             _start(header)
             is_done = _look(header, sources)
+        elif header["verb"] == "health":
+            _start(header)
+            _say("dbmod-health %s %s" % (header["run"], json.dumps(_health(header, sources))))
+            is_done = True
         else:
             _change(header, sources, stream)
             is_done = True
@@ -97,16 +101,29 @@ def _look(header: Dict[str, Any], sources: Dict[str, str]) -> bool:
     return True
 
 
+def _health(header: Dict[str, Any], sources: Dict[str, str]) -> Dict[str, Any]:
+    """Ask the server how it is, as its datastore's health.py does."""
+    _install_parts(sources, "health")
+    datastore: Dict[str, Any] = {"__name__": "dbmod_datastore"}
+    exec(compile(sources["health"], "health.py", "exec"), datastore)
+    answer: Dict[str, Any] = datastore["health"].look(header, datastore)
+    return answer
+
+
 def _loaded(sources: Dict[str, str], name: str) -> Optional[kit.Type]:
     if name not in sources:
         return None
-    for part in [part for part in sources if part.startswith(".") and part[1:] in sources[name]]:
-        _install(part[1:], sources[part])
+    _install_parts(sources, name)
     return kit.load(name, sources[name], "dbmod_%s.py" % name)[0]
 
 
+def _install_parts(sources: Dict[str, str], name: str) -> None:
+    """Let a source import the parts of the kit that came with it: those that it names."""
+    for part in [part for part in sources if part.startswith(".") and part[1:] in sources[name]]:
+        _install(part[1:], sources[part])
+
+
 def _install(part: str, source: str) -> None:
-    """Let types import a part of the kit that came with them."""
     package: Any = sys.modules[__package__ or ""]
     if hasattr(package, part):
         return

@@ -86,15 +86,22 @@ def host_lock(request: Request, kind: kit.Type) -> Iterator[None]:
             yield
 
 
+def host_of(request: Request, unfinished: bool = False, **more: Any) -> kit.Host:
+    """Give the host as a type sees it. more: what else it knows of a module."""
+    facts = dict(request["facts"], instance=request["instance"], home=request["home"], **more)
+    facts["directory"] = facts.get("directory") or _instance_path(request)
+    facts["limit_seconds"] = request["time_limit_seconds"]
+    return kit.Host(facts, check=request["check"], unfinished=unfinished)
+
+
+def _instance_path(request: Request) -> str:
+    return os.path.join(request["home"], "instances", request["instance"])
+
+
 def call(request: Request, module: Module, kind: kit.Type, contents: bytes, unfinished: bool = False) -> Dict[str, Any]:
     """Run the type's function for the request's verb in a child; give status, message and changed, whatever it does."""
-    instance = os.path.join(request["home"], "instances", request["instance"])
-    facts = dict(request["facts"], instance=request["instance"], home=request["home"], module=module["module"])
-    facts["directory"] = facts.get("directory") or instance
-    facts["folder"] = os.path.join(instance, "modules", module["type"], module["module"])
-    facts["held"] = contents
-    facts["limit_seconds"] = request["time_limit_seconds"]
-    host = kit.Host(facts, check=request["check"], unfinished=unfinished)
+    folder = os.path.join(_instance_path(request), "modules", module["type"], module["module"])
+    host = host_of(request, unfinished, module=module["module"], folder=folder, held=contents)
     verb = request["verb"] if request["verb"] in ("apply", "remove") else "query"
 
     def work() -> Dict[str, Any]:

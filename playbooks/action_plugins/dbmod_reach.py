@@ -25,4 +25,4 @@ class ActionModule(ActionBase):
         if not reply.trouble:
             return result | {"changed": False}
         name = str(doors.plain(task_vars["inventory_hostname"]))
-        return result | {"failed": True, "msg": ssh_trouble.explain(reply.trouble, name=name)}
+        return result | {"failed": True, "unreached": True, "msg": ssh_trouble.explain(reply.trouble, name=name)}

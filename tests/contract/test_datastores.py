@@ -1,15 +1,19 @@
 """What every datastore keeps, found by listing: a new folder roles/datastore_<name>/ is tested without a new file."""
 
+import contextlib
 import pwd
+import socket
 import subprocess
+import threading
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from dbmod import datastores, errors, paths, yaml_file
+from dbmod import datastores, errors, paths, transport, yaml_file
+from tests import hosts
 
-TASKS = ("server", "install", "configure", "health", "replication", "role", "accounts", "remove")
+TASKS = ("server", "install", "configure", "accounts", "remove")
 CLUSTER_TASKS = ("cluster_create", "cluster_grow", "cluster_shrink")
 HOSTILE = "p'w\"\\`;--\t{{ 7*7 }} ünï"
 
@@ -47,36 +51,37 @@ def test_server_fact_bears_the_role_name(name: str) -> None:
 
 
 @every
-def test_a_host_waits_until_its_server_says_what_is_wanted_or_hangs(name: str, tmp_path: Path) -> None:
-    waiting = yaml_file.read(paths.role("datastore", name) / "vars" / "main.yml")[f"__datastore_{name}_waiting"]
-    count = tmp_path / "count"
-    well = f'echo x >> {count}; test $(wc -l < {count}) -lt 3 && echo "not yet" >&2 && exit 1; echo "well"'
-
-    def waits(script: str, **words: str) -> tuple[int, str]:
-        command = [waiting[0], waiting[1], waiting[2], "well", "sh", "-c", script]
-        for before, after in words.items():
-            command[2] = command[2].replace(before.replace("_", " "), after)
-        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-        return ended.returncode, ended.stdout + ended.stderr
-
-    assert waits(well) == (0, "not yet\nnot yet\n")
-    assert waits("sleep 60", timeout_20="timeout 1") == (124, "")
-    code, said = waits("echo LOADING", **{"+_60": "+ 1"})
-    assert (code, set(said.split())) == (1, {"LOADING"})
-
-
-@every
-@pytest.mark.parametrize(("ended_with", "faults"), [(124, ["it does not answer"]), (1, [])])
-def test_an_adopted_server_that_hangs_is_not_well_and_one_that_lets_nobody_in_may_be(
-    name: str, ended_with: int, faults: list[str]
+@pytest.mark.parametrize("python", hosts.pythons())
+def test_health_of_an_adopted_server_that_lets_nobody_in_is_whether_it_reacts(
+    name: str, python: str, tmp_path: Path
 ) -> None:
-    known = {f"__datastore_{name}_copying": {"rc": ended_with, "stdout": ""}, "max_lag_seconds": 30, "dbmod_port": 1}
-    given = [f"@{paths.role('datastore', name)}/vars/main.yml", msgspec.json.encode(known).decode()]
-    words = ["ansible", "localhost", "-m", "debug", "-a", f"var=__datastore_{name}_copy_faults"]
-    words += [word for one in given for word in ("-e", one)]
-    ended = subprocess.run(words, capture_output=True, text=True, check=True)
-    found = msgspec.json.decode(ended.stdout[ended.stdout.index("{") :])
-    assert found[f"__datastore_{name}_copy_faults"] == faults
+    host = hosts.Host(tmp_path)
+    host.python = python
+    source = (paths.role("datastore", name) / "health.py").read_text()
+
+    def faults(port: int) -> tuple[str, ...]:
+        asked = host.request("health", datastore=name, address="127.0.0.1", port=port, max_lag_seconds=30)
+        sent = host.send(asked, sources={"health": source})
+        told = transport.read_health(sent.output.decode(), asked.run)
+        assert told is not None, sent.errors.decode()
+        assert not told.is_replica
+        return told.faults
+
+    for greeting in (b"5.5.5", b""):  # some only close the connection
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+            threading.Thread(target=_greet, args=(listener, greeting), daemon=True).start()
+            assert faults(port) == ()
+    with socket.socket() as bound:  # and listens to nobody
+        bound.bind(("127.0.0.1", 0))
+        assert faults(bound.getsockname()[1]) == ("it does not answer",)
+
+
+def _greet(listener: socket.socket, greeting: bytes) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            with listener.accept()[0] as connection:
+                connection.sendall(greeting)
 
 
 @every

@@ -90,6 +90,6 @@ def test_adopted_servers_are_asked_what_they_are_and_how_they_copy(ssh_hosts: Ho
     assert site.states(run) == {"b": "ok", "c": "skipped", "a": "ok"}, ended.said
     assert [(one.batch, one.message) for one in site.attempts(run)] == [
         (1, "Module.V1"),
-        (1, "left alone: See that its replication is well: IO thread running: No, SQL thread running: No"),
+        (1, "left alone: See that its server is well: IO thread running: No, SQL thread running: No"),
         (2, "Module.V1"),
     ]

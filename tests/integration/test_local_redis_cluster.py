@@ -68,7 +68,7 @@ def test_member_of_a_cluster_that_is_not_whole_is_left_alone(empty: LocalFleet) 
     run = empty.planned(operations.plan_apply(empty.context, *planned, pace=Pace(gate=True)))
     [left] = empty.context.store.snapshot().find(Attempt, run_id=run.id)
     assert left.state == "skipped", left
-    assert left.message == "left alone: See that its replication is well: it sees no whole cluster"
+    assert left.message == "left alone: See that its server is well: it sees no whole cluster"
 
 
 def test_members_share_a_password_that_only_they_and_the_ledger_hold(shared: LocalFleet) -> None:

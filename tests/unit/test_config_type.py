@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dbmod import config, module_types, transport
+from dbmod import config, module_types, paths, transport
 from dbmod.hostside import dbmod_dropin as dropin
 from dbmod.hostside import dbmod_kit as kit
 from dbmod.hostside import dbmod_mysql as mysql
@@ -128,7 +128,8 @@ def test_settings_of_adopted_servers_lie_where_they_may_read_them() -> None:
 
 def test_only_types_that_use_a_part_of_the_kit_are_sent_it() -> None:
     request = transport.Request(run="r", serial=1, verb="query", home="/h", instance="i", modules=())
-    sources = module_types.sources(config.Settings())
+    health = (paths.role("datastore", "redis") / "health.py").read_text()
+    sources = module_types.sources(config.Settings()) | {"health": health}
     with_it = transport.frame(request, sources)
     without = transport.frame(request, {"ping": sources["ping"]})
     for part in transport.EXTRAS:

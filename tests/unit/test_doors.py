@@ -184,7 +184,7 @@ def test_a_host_that_is_not_well_before_is_skipped_and_counts_as_failed_and_a_de
 ) -> None:
     run, _ = started(here)
     gate(here, run, *three[:2])
-    trouble = {"task": "health | Wait until the server answers", "message": "no", "is_dead": False, "run": run.id}
+    trouble = {"task": "watched | See that its server is well", "message": "no", "is_dead": False, "run": run.id}
     known = {
         "db-1": {"dbmod_id": three[0].id, "batch_trouble": trouble},
         "db-2": {"dbmod_id": three[1].id, "batch_trouble": trouble | {"message": "refused", "is_dead": True}},
@@ -193,7 +193,7 @@ def test_a_host_that_is_not_well_before_is_skipped_and_counts_as_failed_and_a_de
     answer = doors.record_modules(here, run.id, reports)
     assert answer["failed_hosts"] == ["db-1", "db-2"]
     assert answer["lines"] == [
-        {"instance": "db-1", "state": "skipped", "message": "left alone: Wait until the server answers: no"},
+        {"instance": "db-1", "state": "skipped", "message": "left alone: See that its server is well: no"},
         {"instance": "db-2", "state": "unreachable", "message": "refused"},
     ]
     assert gate(here, run, three[2])["why"] == "failed hosts: 1, and --max_errors allows 0"
@@ -238,7 +238,7 @@ def test_replicas_are_served_before_all_others_and_a_resumed_run_keeps_that(
     run, plan = started(here, Pace(delay_seconds=0, replicas_first=True))
     assert (plan["batch_sizes"], plan["replicas_first"]) == ([3], True)
     known = {one.name: {"dbmod_id": one.id, "dbmod_datastore": one.datastore} for one in three}
-    known["db-3"][f"datastore_{three[2].datastore}_is_replica"] = True
+    known["db-3"]["__first_look_health"] = {"is_replica": True}
     plan = doors.look(here, run.id, {name: doors.look_report(one, name) for name, one in known.items()})["plan"]
     assert (plan["module_hosts"], plan["batch_sizes"]) == (["db-3", "db-1", "db-2"], [1, 2])
     assert gate(here, run, three[2])["batch"] == 1
