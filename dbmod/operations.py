@@ -191,14 +191,10 @@ def plan_reapply(
         named = select(tables, msgspec.structs.replace(selection, all=True), actor=context.actor)
         instances = {one.id: one for one in named if takes_members or one.cluster_id is None}
         rows = planning.due(held_by, module, md5=md5, only=only, force=force)
-        left_out = {one.id for one in named} & {row.instance_id for row in rows} - instances.keys()
-        due = [
-            instances[row.instance_id]
-            for row in sorted(rows, key=lambda row: (row.updated_at, row.instance_id))
-            if row.instance_id in instances
-        ]
-        chosen, skipped = ready(due, [module], selection=selection, settings=context.settings)
         held = {row.instance_id: row.held for row in rows}
+        left_out = {one.id for one in named} & held.keys() - instances.keys()
+        due = [one for one in instances.values() if one.id in held]
+        chosen, skipped = ready(due, [module], selection=selection, settings=context.settings)
         work = [
             Work(instance=one, module=module, number=module.current.number, from_number=held[one.id]) for one in chosen
         ]

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from dbmod import clock, errors, identity, operations, planning
+from dbmod import clock, errors, identity, names, operations, planning
 from dbmod.cli import carry, complete, options, output, planned, trial
 from dbmod.cli.carry import Outcome
 from dbmod.cli.options import Display
@@ -276,7 +276,7 @@ def _answers(context: Context, outcome: Outcome) -> list[tuple[Any, ...]]:
         and identity.sees(context.actor, outcome.modules[one.module_id])
     ]
     there.sort(key=lambda one: one.evidence.updated.timestamp() if one.evidence else 0.0, reverse=True)
-    there.sort(key=lambda one: outcome.instances[one.instance_id])
+    there.sort(key=lambda one: names.natural_key(outcome.instances[one.instance_id]))
     return [_answer(context, outcome, one) for one in there]
 
 
