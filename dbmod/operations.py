@@ -3,7 +3,7 @@
 The `dbmod` command and the playbooks' own plan task call the same functions.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +212,14 @@ def plan_reapply(
         return msgspec.structs.replace(planned, clustered=len(left_out))
 
 
+def by_reason(skipped: Iterable[Skipped]) -> dict[str, list[str]]:
+    """Give for each reason the names of those that are skipped for it."""
+    found: dict[str, list[str]] = {}
+    for one in skipped:
+        found.setdefault(one.why, []).append(one.instance)
+    return found
+
+
 def needs_of(modules: Sequence[Module], settings: Settings) -> dict[str, planning.Needs]:
     """Read what modules' types need. Once for many instances: it reads the types' files.
 
@@ -263,7 +271,8 @@ def ready(
         except errors.Refused as refusal:
             if selection.is_one:
                 raise
-            skipped.append(Skipped(instance=instance.name, why=refusal.what, is_down=status != "ACTIVE"))
+            why = refusal.what.removeprefix(f"Instance '{instance.name}' is ")  # which is told with it
+            skipped.append(Skipped(instance=instance.name, why=why, is_down=status != "ACTIVE"))
         else:
             ready.append(instance)
     return ready, skipped
@@ -297,6 +306,8 @@ def write(
     if not admin and max(plan.sizes) > limit:
         raise errors.Refused(f"A tenant's --batch_size is at most {limit}.")
     is_rehearsed = bool(options.get("check"))
+    further = {"skipped": by_reason(skipped)} if skipped else {}
+    further |= {} if verb in ASKING else {"pace": msgspec.to_builtins(pace)}
     run = ledger.plan(
         tables,
         verb=verb,
@@ -305,7 +316,7 @@ def write(
         spread=planning.batches(instances, sizes=plan.sizes, apart=verb not in ASKING),
         actor=context.actor.name,
         reason=context.reason,
-        options={**options, **({} if verb in ASKING else {"pace": msgspec.to_builtins(pace)})},
+        options={**options, **further},
         module_id=module_id,
         delay_seconds=pace.delay_seconds,
         max_errors=plan.max_errors,

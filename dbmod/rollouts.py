@@ -14,6 +14,7 @@ from dbmod.selection import Selection
 from dbmod.store.interface import Tables
 
 CARRYING = ("apply", "reapply", "remove", "rollback")
+OF_ITS_OWN = ("pace", "skipped")  # options that a run does not hand on to the one that goes on with it
 CHECKED = ("apply", "reapply")  # whose module must be what it was when they were planned
 
 
@@ -49,7 +50,7 @@ def plan_resume(context: Context, reference: str) -> Planned:
             [one for one in work if one.instance.id in ready],
             pace=_pace_of_rest(run, tried),
             skipped=[*skipped, *missing],
-            options={name: value for name, value in run.options.items() if name != "pace"},
+            options={name: value for name, value in run.options.items() if name not in OF_ITS_OWN},
             module_id=run.module_id,
             follows=run.id,
         )

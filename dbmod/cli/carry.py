@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from dbmod import clock, errors, ledger
+from dbmod import clock, errors, ledger, operations
 from dbmod.cli import output, progress
 from dbmod.cli.options import Display
 from dbmod.context import Context
@@ -19,6 +19,7 @@ from dbmod.records import Attempt, Instance, Module, Run
 ON_HOSTS = ("Instance", "Name", "Type", "Datastore", "Version", "Status", "Message")
 OUTCOMES = ("Instance", "Status", "From", "To", "Message")
 HAND_OVER_SECONDS = 20
+MOST_NAMED = 5  # instances that are skipped for the same reason
 WORST_FIRST = (
     *("error", "unknown", "unreachable", "cancelled", "planned", "skipped"),
     *("would fail", "would change", "would stay", "ok"),
@@ -134,9 +135,10 @@ def asked_by(context: Context) -> str:
 
 
 def skipped(planned: Planned) -> None:
-    """Name the instances that were selected and are not touched."""
-    for one in planned.skipped:
-        output.note(f"skipped {one.instance}: {one.why}")
+    """Tell of the instances that were selected and are not touched; `run-show` names them all."""
+    for why, names in operations.by_reason(planned.skipped).items():
+        few = len(names) <= MOST_NAMED
+        output.note(f"skipped {', '.join(names) if few else progress.count(len(names), 'instance')}: {why}")
     if planned.clustered:
         output.note(f"left out: {planned.clustered} in clusters; --include_clustered takes them")
 

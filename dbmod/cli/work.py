@@ -234,7 +234,8 @@ def reapply(
         return trial.show(context, found.planned, display, view)
     carry.skipped(found.planned)
     if found.planned.run is None:
-        output.note(f"Nothing to do: no instance needs '{found.asked.modules[0]}'.")
+        other = "other " if found.planned.skipped or found.planned.clustered else ""
+        output.note(f"Nothing to do: no {other}instance needs '{found.asked.modules[0]}'.")
         return found.planned.exit_code
     outcome = carry.finish(context, found.planned.run, display)
     output.table(view, carry.OUTCOMES, [carry.outcome_row(outcome, one) for one in outcome.about_modules])

@@ -105,7 +105,11 @@ def test_an_instance_that_is_not_active_is_refused_with_its_status(fleet: Fleet,
     assert refusal.value.next_step == "dbmod restart db-1"
     planned = operations.plan_apply(fleet.here, Selection(limit="db-*"), ["mymod"])
     assert fleet.hosts(planned) == ["db-2 db-3"]
-    assert [(skipped.instance, skipped.why) for skipped in planned.skipped] == [("db-1", refusal.value.what)]
+    assert [(skipped.instance, skipped.why) for skipped in planned.skipped] == [
+        ("db-1", f"not ACTIVE: its status is {status}.")
+    ]
+    assert planned.run
+    assert planned.run.options["skipped"] == {f"not ACTIVE: its status is {status}.": ["db-1"]}
 
 
 def test_of_many_instances_the_misfits_are_skipped_and_reported(fleet: Fleet, put: Put) -> None:
