@@ -301,7 +301,7 @@ def write(
     instances = list({item.instance.id: item.instance for item in work}.values())
     admin, limit = context.actor.admin, context.settings.tenant_batch_size_limit
     default = paces.DEFAULT_BATCH_SIZE if admin else min(paces.DEFAULT_BATCH_SIZE, limit)
-    pace = paces.settled(pace, restarts=_restarts(work, context), default=default)
+    pace = paces.settled(pace, restarts=restarts(work, context), default=default)
     plan = paces.plan(pace, hosts=len(instances))
     if not admin and max(plan.sizes) > limit:
         raise errors.Refused(f"A tenant's --batch_size is at most {limit}.")
@@ -328,7 +328,7 @@ def write(
     return Planned(run=run, skipped=tuple(skipped))
 
 
-def _restarts(work: Sequence[Work], context: Context) -> bool:
+def restarts(work: Sequence[Work], context: Context) -> bool:
     """Tell whether a type of the work restarts the server."""
     used = {item.module.type for item in work if item.module}
     return any(one.declares.restarts for one in module_types.listing(context.settings, used).values())

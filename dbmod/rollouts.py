@@ -1,6 +1,6 @@
 """What may follow a run that carries modules to hosts: going on with it, or putting back what it changed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -13,8 +13,8 @@ from dbmod.records import Attempt, Instance, Module, Row, Run
 from dbmod.selection import Selection
 from dbmod.store.interface import Tables
 
-CARRYING = ("apply", "reapply", "remove", "rollback")
 OF_ITS_OWN = ("pace", "skipped")  # options that a run does not hand on to the one that goes on with it
+CARRYING = ("apply", "reapply", "remove", "rollback")
 CHECKED = ("apply", "reapply")  # whose module must be what it was when they were planned
 
 
@@ -36,18 +36,13 @@ def plan_resume(context: Context, reference: str) -> Planned:
         if run.state == "paused":
             return Planned(run=run, skipped=tuple(_leave_held(tables, rest)))
         work, missing = _work(tables, rest, back=False)
-        chosen, skipped = operations.ready(
-            [one.instance for one in work],
-            [] if run.verb == "remove" else list(dict.fromkeys(one.module for one in work if one.module)),
-            selection=Selection(all=True),
-            settings=context.settings,
-        )
-        ready = {one.id for one in chosen}
+        modules = [] if run.verb == "remove" else list(dict.fromkeys(one.module for one in work if one.module))
+        ready, skipped = _ready(context, work, modules)
         return operations.write(
             tables,
             context,
             run.verb,
-            [one for one in work if one.instance.id in ready],
+            ready,
             pace=_pace_of_rest(run, tried),
             skipped=[*skipped, *missing],
             options={name: value for name, value in run.options.items() if name not in OF_ITS_OWN},
@@ -57,18 +52,31 @@ def plan_resume(context: Context, reference: str) -> Planned:
 
 
 def plan_rollback(context: Context, run_id: str) -> Planned:
-    """Plan to put back, on the hosts that a run changed, the version each had; what it had not is removed again."""
+    """Plan to put back, on the hosts that a run changed, the version each had; what it had not is removed again.
+
+    Its batches are of the run's last size. Between them it waits only where a type restarts the server, which needs
+    the time to settle: nobody has to look at each step on a way back. No hour stops it halfway.
+    """
     with context.transaction("rollback") as tables:
         run = lookup.run(tables, run_id)
         changed = [one for one in _about_modules(tables, run) if _may_have_changed(run, one)]
         work, missing = _work(tables, changed, back=True)
+        ready, skipped = _ready(context, work, [])
+        asked = _pace(run)
         return operations.write(
             tables,
             context,
             "rollback",
-            work,
-            pace=msgspec.structs.replace(_pace(run), max_errors=None, max_unreachable=None, on_failure="stop"),
-            skipped=missing,
+            ready,
+            pace=msgspec.structs.replace(
+                asked,
+                delay_seconds=asked.delay_seconds if operations.restarts(ready, context) else 0,
+                max_errors=None,
+                max_unreachable=None,
+                not_after="",
+                on_failure="stop",
+            ),
+            skipped=[*skipped, *missing],
             options={"check": False},
             module_id=run.module_id,
             follows=run.id,
@@ -167,6 +175,18 @@ def _work(tables: Tables, attempts: Iterable[Attempt], *, back: bool) -> tuple[l
             held = row.held if row and row.removed_at is None else None
             work.append(Work(instance=instance, module=module, number=one.number, from_number=held))
     return work, list(missing.values())
+
+
+def _ready(
+    context: Context, work: Sequence[Work], modules: Sequence[Module]
+) -> tuple[list[Work], list[operations.Skipped]]:
+    """Split work: on instances that are ready for these modules, and those that are skipped with the reason."""
+    instances = {one.instance.id: one.instance for one in work}
+    chosen, skipped = operations.ready(
+        list(instances.values()), modules, selection=Selection(all=True), settings=context.settings
+    )
+    ready = {one.id for one in chosen}
+    return [one for one in work if one.instance.id in ready], skipped
 
 
 def _pace(run: Run) -> Pace:

@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -136,11 +136,15 @@ def asked_by(context: Context) -> str:
 
 def skipped(planned: Planned) -> None:
     """Tell of the instances that were selected and are not touched; `run-show` names them all."""
-    for why, names in operations.by_reason(planned.skipped).items():
-        few = len(names) <= MOST_NAMED
-        output.note(f"skipped {', '.join(names) if few else progress.count(len(names), 'instance')}: {why}")
+    _tell_skipped(operations.by_reason(planned.skipped))
     if planned.clustered:
         output.note(f"left out: {planned.clustered} in clusters; --include_clustered takes them")
+
+
+def _tell_skipped(by_reason: Mapping[str, Sequence[str]]) -> None:
+    for why, names in by_reason.items():
+        few = len(names) <= MOST_NAMED
+        output.note(f"skipped {', '.join(names) if few else progress.count(len(names), 'instance')}: {why}")
 
 
 def status(attempt: Attempt) -> str:
@@ -188,6 +192,7 @@ def complain(outcome: Outcome) -> None:
         output.note(f"The run {outcome.run.id} ended early: {outcome.run.message}")
     if outcome.way_back:
         output.note(f"What it had changed was put back: {summary(outcome.way_back)}")
+        _tell_skipped(outcome.way_back.run.options.get("skipped", {}))
         for attempt in outcome.way_back.about_modules:
             if attempt.is_bad:
                 row = module_row(outcome.way_back, attempt)

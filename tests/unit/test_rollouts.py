@@ -275,6 +275,46 @@ def test_rollback_puts_back_what_each_changed_host_had(rollout: Rollout, put: Pu
     assert "has been rolled back in run" in refused(rollouts.plan_resume, rollout.here, run.id)
 
 
+def test_a_way_back_waits_only_where_servers_restart_and_no_hour_stops_it(rollout: Rollout, put: Put) -> None:
+    for kind, seconds in (("ping", 0), ("config", 7)):
+        module = builders.module(versions=2, name=f"my{kind}", type=kind)
+        put(module, *(builders.row(module, one, 1) for one in rollout.instances))
+        pace = Pace(batch_size=2, delay_seconds=7, canary=0, not_after="06:00", on_failure="rollback")
+        planned = operations.plan_reapply(rollout.here, module.name, pace=pace).run
+        assert planned
+        run = rollout.start(planned)
+        assert (run.delay_seconds, run.not_after is None) == (7, False)
+        assert rollout.batch(run, 1, failing=1) == ""
+        rollout.close(run)
+        back = rollouts.plan_rollback(rollout.here, run.id).run
+        assert back
+        assert (back.delay_seconds, back.not_after) == (seconds, None)
+        rollout.start(back)
+        rollout.close(back)
+
+
+def test_what_is_on_hold_meanwhile_is_not_put_back_either(rollout: Rollout) -> None:
+    run = rollout.plan(batch_size=3, on_failure="rollback")
+    rollout.batch(run, 1, failing=1)
+    rollout.close(run)
+    holds.hold(REPLACE(rollout.here, reason="backup"), "db-1", until="")
+    back = rollouts.plan_rollback(rollout.here, run.id).run
+    assert back
+    assert back.options["skipped"] == {"on hold, by ada: backup": ["db-1"]}
+    assert len(rollout.attempts(back)) == 2
+
+
+def test_what_goes_on_with_several_modules_names_a_skipped_instance_once(rollout: Rollout, put: Put) -> None:
+    put(builders.module(name="second"))
+    run = operations.plan_apply(rollout.here, EVERY, ["mymod", "second"], pace=Pace(batch_size=2)).run
+    assert run
+    rollout.start(run)
+    rollout.close(run)
+    holds.hold(REPLACE(rollout.here, reason="backup"), "db-1", until="")
+    planned = rollouts.plan_resume(rollout.here, run.id)
+    assert [one.instance for one in planned.skipped] == ["db-1"]
+
+
 def test_trouble_after_the_module_came_fails_the_attempt_and_the_row_says_what_is_held(rollout: Rollout) -> None:
     run = rollout.plan(batch_size=6)
     first = rollout.attempts(run)[0]
