@@ -318,11 +318,11 @@ def write(
         reason=context.reason,
         options={**options, **further},
         module_id=module_id,
-        delay_seconds=pace.delay_seconds,
+        delay_seconds=0 if is_rehearsed else pace.delay_seconds,
         max_errors=plan.max_errors,
         max_unreachable=plan.max_unreachable,
         pause_after=0 if is_rehearsed else plan.pause_after,
-        not_after=paces.deadline(pace.not_after, now=clock.now().astimezone()),
+        not_after=None if is_rehearsed else paces.deadline(pace.not_after, now=clock.now().astimezone()),
         follows=follows,
     )
     return Planned(run=run, skipped=tuple(skipped))

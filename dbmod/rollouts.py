@@ -14,7 +14,6 @@ from dbmod.selection import Selection
 from dbmod.store.interface import Tables
 
 OF_ITS_OWN = ("pace", "skipped")  # options that a run does not hand on to the one that goes on with it
-CARRYING = ("apply", "reapply", "remove", "rollback")
 CHECKED = ("apply", "reapply")  # whose module must be what it was when they were planned
 
 
@@ -108,8 +107,8 @@ def gone_on_with(tables: Tables, run: Run) -> tuple[str, ...]:
 
 def _refuse_unfit(tables: Tables, run: Run) -> None:
     show = f"dbmod run-show {run.id}"
-    if run.verb not in CARRYING or run.options.get("check"):
-        raise errors.Refused(f"The run {run.id} ({run.verb}) is none that could go on.", next_step=show)
+    if not run.may_go_on:
+        raise errors.Refused(f"The run {run.id} ({run.title}) is none that could go on.", next_step=show)
     if run.is_open and run.state != "paused":
         raise errors.Refused(f"The run {run.id} is {run.state} already.", next_step=show)
     for later in followers(tables, run.id):

@@ -35,7 +35,7 @@ def open_runs(_context: click.Context, _parameter: click.Parameter, incomplete: 
 def stopped_runs(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
     """Those that `run-resume` may go on with."""
     return _from_ledger(
-        lambda tables: [one.id for one in tables.find(Run) if one.state in STOPPED and one.batch_sizes], incomplete
+        lambda tables: [one.id for one in tables.find(Run) if one.state in STOPPED and one.may_go_on], incomplete
     )
 
 

@@ -293,6 +293,16 @@ def test_a_way_back_waits_only_where_servers_restart_and_no_hour_stops_it(rollou
         rollout.close(back)
 
 
+def test_a_look_waits_for_no_delay_no_hour_and_does_not_pause(rollout: Rollout) -> None:
+    pace = Pace(batch_size=2, delay_seconds=7, not_after="06:00")
+    planned = operations.plan_reapply(rollout.here, "mymod", pace=pace, check=True).run
+    assert planned
+    run = rollout.start(planned)
+    assert (run.batch_sizes, run.delay_seconds, run.not_after) == ((2, 2, 2), 0, None)
+    with rollout.here.store.transaction(holder="a test") as tables:
+        assert "(reapply --check) is none that could go on" in refused(gate.request_pause, tables, run.id, by="eve")
+
+
 def test_what_is_on_hold_meanwhile_is_not_put_back_either(rollout: Rollout) -> None:
     run = rollout.plan(batch_size=3, on_failure="rollback")
     rollout.batch(run, 1, failing=1)
