@@ -64,7 +64,7 @@ def open_context(*, reason: str = "", lock_wait_seconds: float | None = None, sw
     )
     for lost in ledger.sweep(context.store) if sweep else []:
         output.note(
-            f"The run {lost.id} ({lost.verb}) was lost: its process ended before it did: dbmod run-show {lost.id}"
+            f"The run {lost.id} ({lost.title}) was lost: its process ended before it did: dbmod run-show {lost.id}"
         )
     if sweep and any((settings.home_path / "runs").glob("*/")):
         from dbmod import run_directory  # only where a run goes on, or left a directory behind, which may hold a key
