@@ -31,6 +31,13 @@ class DebugCommand(click.Command):
     def get_help_option_names(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
         return list(group.HELP_NAMES)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as problem:
+            problem.ctx = problem.ctx or ctx  # click forgets it where an option lacks its value
+            raise
+
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         *own, its_help = super().get_params(ctx)
         debug = click.Option(["--debug"], is_flag=True, expose_value=False, help=DEBUG)
