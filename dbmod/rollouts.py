@@ -33,7 +33,11 @@ def plan_resume(context: Context, reference: str) -> Planned:
             rest = [one for one in tried if one.is_bad or one.state == "cancelled"]
         _refuse_moved(tables, run, rest)
         if run.state == "paused":
-            return Planned(run=run, skipped=tuple(_leave_held(tables, rest)))
+            left = _leave_held(tables, rest)
+            if not tables.find(Attempt, run_id=run.id, state="planned"):
+                ledger.end(tables, run, message="all that was left is on hold")
+                return Planned(run=None, skipped=tuple(left))
+            return Planned(run=run, skipped=tuple(left))
         work, missing = _work(tables, rest, back=False)
         modules = [] if run.verb == "remove" else list(dict.fromkeys(one.module for one in work if one.module))
         ready, skipped = _ready(context, work, modules)

@@ -74,7 +74,9 @@ def finish(context: Context, run: Run, display: Display) -> Outcome:
         with contextlib.redirect_stdout(sys.stderr):  # ansible-runner prints its output; standard output is for data
             ended = runner.carry_out(context, going, progress=shown, verbosity=display.verbosity, login=display.login)
         going = _behind_the_canary(context, ended)
-    later = rollouts.followers(context.store.snapshot(), ended.id) if rollouts.rolls_back(ended) else []
+    tables = context.store.snapshot()
+    ended = tables.get(Run, ended.id) or ended  # behind the canary nothing may have been left to do
+    later = rollouts.followers(tables, ended.id) if rollouts.rolls_back(ended) else []
     back = next((one for one in later if one.verb == "rollback"), None)
     return msgspec.structs.replace(read(context, ended), way_back=read(context, back) if back else None)
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from dbmod import clock, errors, gate, holds, ledger, operations, processes, rollouts
+from dbmod import clock, direct, errors, gate, holds, ledger, operations, processes, rollouts
 from dbmod.context import Context
 from dbmod.operations import Planned
 from dbmod.paces import Pace
@@ -368,6 +368,17 @@ def test_what_is_put_on_hold_while_a_run_is_paused_is_left_alone_when_it_goes_on
     rollout.start(run)
     assert rollout.batch(run, 2) == ""
     assert (rollout.close(run).state, rollout.held()) == ("done", [2, 2, 2, 1, 2, 2])
+
+
+def test_a_paused_run_of_which_all_that_is_left_is_on_hold_ends_when_it_is_to_go_on(rollout: Rollout) -> None:
+    run = rollout.plan(canary=5)
+    rollout.batch(run, 1)
+    rollout.batch(run, 2)
+    holds.hold(REPLACE(rollout.here, reason="backup"), "db-5", until="")
+    answer = direct.take_over(rollout.here, run.id, check=False)
+    assert answer["told"] == ["db-5 is left out: on hold, by ada: backup"]
+    assert answer["plan"]["hosts"] == []
+    assert (rollout.now(run).state, rollout.now(run).message) == ("done", "all that was left is on hold")
 
 
 @pytest.mark.parametrize(
