@@ -67,7 +67,7 @@ def pairs(instances: Iterable[Instance], modules: Sequence[Module], rows: Iterab
             row = live.get((instance.id, module.id))
             if row is not None:
                 standing: Standing = planning.standing(row, module)
-                message = row.observed_detail or (row.message if row.status == "ERROR" else "")
+                message = row.message if standing == "failed" else row.observed_detail
                 found.append(Pair(module=module, instance=instance, row=row, standing=standing, message=message))
             elif module.deleted_at is None and planning.fits(
                 module, datastore=instance.datastore, datastore_version=instance.datastore_version
