@@ -19,6 +19,7 @@ from dbmod.selection import Selection
 
 QUERIED = ("Instance", "Name", "Type", "Datastore", "Version", "Status", "Message", "Created", "Updated", "Standing")
 COLUMNS = tuple(dict.fromkeys((*carry.ON_HOSTS, *trial.TRIED)))  # of a command, and of its --check
+NONE_READY = "the selection names no instance that is ready for it"
 ONE_OR_SEVERAL = "--cluster, --datastore, --limit and --all choose several instances instead of INSTANCE."
 
 
@@ -244,17 +245,19 @@ def reapply(
     return outcome.exit_code or found.planned.exit_code
 
 
-def _carried_out(context: Context, planned: Planned, display: Display) -> Outcome | None:
+def _carried_out(context: Context, planned: Planned, display: Display, *, nothing: str = NONE_READY) -> Outcome | None:
     """Carry out what was planned; None where there was nothing to do, which is said."""
     carry.skipped(planned)
     if planned.run is None:
-        output.note("Nothing to do: the selection names no instance that is ready for it.")
+        output.note(f"Nothing to do: {nothing}.")
         return None
     return carry.finish(context, planned.run, display)
 
 
 def _show_modules(context: Context, found: Found, display: Display, view: output.View) -> int:
-    outcome = _carried_out(context, found.planned, display)
+    is_held = found.asked.command != "module-remove" or found.planned.skipped
+    nothing = NONE_READY if is_held else f"the selection names no instance that holds '{found.asked.modules[0]}'"
+    outcome = _carried_out(context, found.planned, display, nothing=nothing)
     if outcome is None:
         return found.planned.exit_code
     rows = [carry.module_row(outcome, one) for one in outcome.about_modules]
