@@ -265,8 +265,9 @@ def _show_modules(context: Context, found: Found, display: Display, view: output
         output.table(view, carry.ON_HOSTS[1:], [row[1:] for row in rows])
     else:
         output.table(view, carry.ON_HOSTS, rows)
-        output.note(carry.summary(outcome))
     carry.complain(outcome)
+    if not found.asked.selection.is_one:
+        output.note(carry.summary(outcome))
     return outcome.exit_code or found.planned.exit_code
 
 
