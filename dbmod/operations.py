@@ -19,6 +19,7 @@ from dbmod.selection import Selection, select
 from dbmod.store.interface import Tables
 
 PLAYBOOKS = {"reconcile": "query", "rollback": "apply"}  # verb → the playbook that carries it out, if of another name
+MOST_NAMED = 5  # instances that are skipped for the same reason
 PREFIX_LIMIT_BYTES = 100  # a file's name has 255, the rest of it takes at most 150
 
 
@@ -41,6 +42,12 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
     def exit_code(self) -> int:
         """Give 1 where an instance that is down was left out: not all that was asked for was done."""
         return int(any(one.is_down for one in self.skipped))
+
+    @property
+    def not_touched(self) -> list[str]:
+        """Tell in lines what was selected and is not touched."""
+        members = f"left out: {self.clustered} in clusters; include_clustered takes them"
+        return skipped_lines(by_reason(self.skipped)) + [members] * bool(self.clustered)
 
 
 def plan_apply(
@@ -218,6 +225,17 @@ def by_reason(skipped: Iterable[Skipped]) -> dict[str, list[str]]:
     for one in skipped:
         found.setdefault(one.why, []).append(one.instance)
     return found
+
+
+def skipped_lines(reasons: Mapping[str, Sequence[str]]) -> list[str]:
+    """Tell in a line for each reason what is skipped, by name where it is little; `run-show` names them all.
+
+    reasons  see `by_reason`
+    """
+    return [
+        f"skipped {', '.join(names) if len(names) <= MOST_NAMED else f'{len(names)} instances'}: {why}"
+        for why, names in reasons.items()
+    ]
 
 
 def needs_of(modules: Sequence[Module], settings: Settings) -> dict[str, planning.Needs]:

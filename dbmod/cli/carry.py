@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -19,7 +19,6 @@ from dbmod.records import Attempt, Instance, Module, Run
 ON_HOSTS = ("Instance", "Name", "Type", "Datastore", "Version", "Status", "Message")
 OUTCOMES = ("Instance", "Status", "From", "To", "Message")
 HAND_OVER_SECONDS = 20
-MOST_NAMED = 5  # instances that are skipped for the same reason
 WORST_FIRST = (
     *("error", "unknown", "unreachable", "cancelled", "planned", "skipped"),
     *("would fail", "would change", "would stay", "ok"),
@@ -137,16 +136,9 @@ def asked_by(context: Context) -> str:
 
 
 def skipped(planned: Planned) -> None:
-    """Tell of the instances that were selected and are not touched; `run-show` names them all."""
-    _tell_skipped(operations.by_reason(planned.skipped))
-    if planned.clustered:
-        output.note(f"left out: {planned.clustered} in clusters; --include_clustered takes them")
-
-
-def _tell_skipped(by_reason: Mapping[str, Sequence[str]]) -> None:
-    for why, names in by_reason.items():
-        few = len(names) <= MOST_NAMED
-        output.note(f"skipped {', '.join(names) if few else progress.count(len(names), 'instance')}: {why}")
+    """Tell of the instances that were selected and are not touched."""
+    for line in planned.not_touched:
+        output.note(line)
 
 
 def status(attempt: Attempt) -> str:
@@ -194,7 +186,8 @@ def complain(outcome: Outcome) -> None:
         output.note(f"The run {outcome.run.id} ended early: {outcome.run.message}")
     if outcome.way_back:
         output.note(f"What it had changed was put back: {summary(outcome.way_back)}")
-        _tell_skipped(outcome.way_back.run.options.get("skipped", {}))
+        for line in operations.skipped_lines(outcome.way_back.run.options.get("skipped", {})):
+            output.note(line)
         for attempt in outcome.way_back.about_modules:
             if attempt.is_bad:
                 row = module_row(outcome.way_back, attempt)

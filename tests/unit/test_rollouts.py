@@ -376,7 +376,7 @@ def test_a_paused_run_of_which_all_that_is_left_is_on_hold_ends_when_it_is_to_go
     rollout.batch(run, 2)
     holds.hold(REPLACE(rollout.here, reason="backup"), "db-5", until="")
     answer = direct.take_over(rollout.here, run.id, check=False)
-    assert answer["told"] == ["db-5 is left out: on hold, by ada: backup"]
+    assert answer["told"] == ["skipped db-5: on hold, by ada: backup"]
     assert answer["plan"]["hosts"] == []
     assert (rollout.now(run).state, rollout.now(run).message) == ("done", "all that was left is on hold")
 
