@@ -235,8 +235,7 @@ def reapply(
         return trial.show(context, found.planned, display, view)
     carry.skipped(found.planned)
     if found.planned.run is None:
-        other = "other " if found.planned.skipped or found.planned.clustered else ""
-        output.note(f"Nothing to do: no {other}instance needs '{found.asked.modules[0]}'.")
+        output.note(f"Nothing to do: no {_which(found)}instance needs '{found.asked.modules[0]}'.")
         return found.planned.exit_code
     outcome = carry.finish(context, found.planned.run, display)
     output.table(view, carry.OUTCOMES, [carry.outcome_row(outcome, one) for one in outcome.about_modules])
@@ -269,6 +268,12 @@ def _show_modules(context: Context, found: Found, display: Display, view: output
     if not found.asked.selection.is_one:
         output.note(carry.summary(outcome))
     return outcome.exit_code or found.planned.exit_code
+
+
+def _which(found: Found) -> str:
+    """Say of which instances a reapply has found that none needs it."""
+    is_narrowed = found.asked.md5 or found.asked.only or found.asked.selection != Selection()
+    return "other " if found.planned.not_touched else "chosen " if is_narrowed else ""
 
 
 def _answers(context: Context, outcome: Outcome) -> list[tuple[Any, ...]]:

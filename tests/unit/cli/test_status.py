@@ -254,6 +254,9 @@ def test_what_has_nothing_to_do_says_why(typed: Typed, monkeypatch: pytest.Monke
     removal = typed("module-remove", "--limit", "db-2,db-3", "--module", "second")
     assert removal == (0, "", "Nothing to do: the selection names no instance that holds 'second'.\n")
     assert typed("module-reapply", "second") == (0, "", "Nothing to do: no instance needs 'second'.\n")
+    narrowed = (0, "", "Nothing to do: no chosen instance needs 'first'.\n")
+    assert typed("module-reapply", "first", "--limit", "db-1") == narrowed
+    assert typed("module-reapply", "first", "--only", "failed") == narrowed
     typed("hold", "db-2", "--reason", "backup")
     why = "skipped db-2: on hold, by ada: backup\nNothing to do: no other instance needs 'first'.\n"
     assert typed("module-reapply", "first") == (0, "", why)
