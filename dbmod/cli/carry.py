@@ -185,7 +185,8 @@ def complain(outcome: Outcome) -> None:
     elif outcome.run.state != "done" and outcome.run.message:
         output.note(f"The run {outcome.run.id} ended early: {outcome.run.message}")
     if outcome.way_back:
-        output.note(f"What it had changed was put back: {summary(outcome.way_back)}")
+        how = "was" if outcome.way_back.run.state == "done" else "was not all"
+        output.note(f"What it had changed {how} put back: {summary(outcome.way_back)}")
         for line in operations.skipped_lines(outcome.way_back.run.options.get("skipped", {})):
             output.note(line)
         for attempt in outcome.way_back.about_modules:

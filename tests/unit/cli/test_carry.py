@@ -32,3 +32,13 @@ def test_run_show_names_all_that_were_skipped(
     shown = json.loads(capsys.readouterr().out)["attempts"]
     told = [(one["Instance"], one["Batch"], one["Status"], one["Message"]) for one in shown]
     assert told == [(name, None, "SKIPPED", "on hold, by ada: backup") for name in ("db-2", "db-10")]
+
+
+@pytest.mark.parametrize(("state", "said"), [("done", "was"), ("failed", "was not all"), ("cancelled", "was not all")])
+def test_a_way_back_that_failed_is_not_told_as_if_all_were_back(
+    capsys: pytest.CaptureFixture[str], state: str, said: str
+) -> None:
+    back = carry.Outcome(run=builders.run(verb="rollback", state=state), attempts=(), instances={}, modules={})
+    run = builders.run(state="failed")
+    carry.complain(carry.Outcome(run=run, attempts=(), instances={}, modules={}, way_back=back))
+    assert f"What it had changed {said} put back: run {back.run.id}" in capsys.readouterr().err
