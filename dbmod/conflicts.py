@@ -28,7 +28,7 @@ def refuse(tables: Tables, verb: str, work: Sequence[planning.Work], *, but: str
             if attempt.instance_id in touched and (whole or (attempt.instance_id, attempt.module_id) in wanted):
                 raise errors.Refused(
                     f"Instance '{names[attempt.instance_id]}' is being worked on by run {run.id}.",
-                    details={"run": f"{run.verb} by {run.actor} since {clock.seconds(run.created_at)}, {run.state}"},
+                    details={"run": f"{run.title} by {run.actor} since {clock.seconds(run.created_at)}, {run.state}"},
                     next_step=run.ways_out,
                 )
 

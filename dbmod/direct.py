@@ -96,9 +96,11 @@ def take_over(here: Context, run_id: str, *, check: bool) -> doors.Answer:
     run = ledger.open_run(here.store.snapshot(), run_id)
     if check and not run.options.get("check"):
         raise errors.Refused(f"The run {run_id} is planned to be done, not to be tried.", next_step="leave --check out")
-    if run.state == "paused":
-        rollouts.plan_resume(here, run.id)  # refused where it may not go on
-    return doors.start(here, run_id) | {"told": [], "added": []}
+    if run.state != "paused":
+        return doors.start(here, run_id) | {"told": [], "added": []}
+    planned = rollouts.plan_resume(here, run.id)  # refused where it may not go on
+    begun = doors.start(here, run_id) if planned.run else plays.nothing()
+    return begun | {"told": planned.not_touched, "added": []}
 
 
 def _is_ours(play: Play, host: str) -> bool:
@@ -166,13 +168,12 @@ def _refuse_unapproved(here: Context, run: Run, approved_id: str) -> None:
 
 
 def _told(here: Context, planned: Planned, beginning: str) -> list[str]:
-    """Say for people what is planned, instance by instance, and which ones are left out and why."""
-    left_out = [f"{one.instance} is left out: {one.why}" for one in planned.skipped]
+    """Say for people what is planned, instance by instance, and which ones are skipped and why."""
     if planned.run is None:
-        return _shortened(["Nothing to do.", *left_out])
+        return _shortened(["Nothing to do.", *planned.not_touched])
     tables = here.store.snapshot()
     work = _work_of(tables, planned.run)
-    return _shortened([f"{beginning} {planned.run.verb}:", *work, *left_out])
+    return _shortened([*planned.not_touched, f"{beginning} {planned.run.verb}:", *work])
 
 
 def _work_of(tables: Tables, run: Run) -> list[str]:

@@ -7,7 +7,7 @@ import sys
 import msgspec
 
 import dbmod
-from dbmod import connections, identity, inventory, inventory_groups, lookup, paths
+from dbmod import connections, identity, inventory, inventory_groups, lookup, names, paths
 from dbmod.config import Settings
 from dbmod.context import Context
 from dbmod.records import Cluster, Instance, Module, Row
@@ -36,7 +36,9 @@ def stamp(context: Context, tables: Tables) -> str:
 def load(context: Context, tables: Tables) -> Fleet:
     living = tables.find(Instance, deleted_at=None)
     host_names = inventory.host_names(living)  # of all, as the plan of a run does
-    seen = sorted(lookup.living_instances(tables, actor=context.actor), key=lambda one: host_names[one.id])
+    seen = sorted(
+        lookup.living_instances(tables, actor=context.actor), key=lambda one: names.natural_key(host_names[one.id])
+    )
     reached = connections.variables(seen, context.settings, known_hosts_file=context.settings.home_path / KNOWN_HOSTS)
     rows = tables.find(Row, removed_at=None)
     holding = {row.module_id for row in rows}

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from dbmod import planning
+from dbmod import names, planning
 from dbmod.records import Cluster, Instance, Module, Row
 
 Standing = planning.Standing | Literal["not applied"]
@@ -67,7 +67,7 @@ def pairs(instances: Iterable[Instance], modules: Sequence[Module], rows: Iterab
             row = live.get((instance.id, module.id))
             if row is not None:
                 standing: Standing = planning.standing(row, module)
-                message = row.observed_detail or (row.message if row.status == "ERROR" else "")
+                message = row.message if standing == "failed" else row.observed_detail
                 found.append(Pair(module=module, instance=instance, row=row, standing=standing, message=message))
             elif module.deleted_at is None and planning.fits(
                 module, datastore=instance.datastore, datastore_version=instance.datastore_version
@@ -100,7 +100,7 @@ def groups(instances: Sequence[Instance], by: By, clusters: Iterable[Cluster]) -
         named = {key: known.get(key, key) if key else ALONE for key in named}
     labelled = labels(named)
     made = {key: Group(key=key, label=label) for key, label in labelled.items()}
-    ordered = sorted(keys.items(), key=lambda item: (not item[1], labelled[item[1]]))
+    ordered = sorted(keys.items(), key=lambda item: (not item[1], names.natural_key(labelled[item[1]])))
     return {instance_id: made[key] for instance_id, key in ordered}
 
 
@@ -142,7 +142,7 @@ def totals(found: Iterable[Pair]) -> dict[Standing, int]:
 def matrix(modules: Sequence[Module], counts: Iterable[Count], group_of: Mapping[str, Group], by: By) -> Matrix:
     """Lay out counts: by instance a cell is a standing, "" where the module does not fit; else it is a number."""
     columns = {group.key: group.label for group in group_of.values()}
-    names = labels({module.id: module.name for module in modules})
+    called = labels({module.id: module.name for module in modules})
     cells: dict[tuple[str, Standing], dict[str, int]] = {}
     standings: dict[str, dict[str, Standing]] = {module.id: {} for module in modules}
     for one in counts:
@@ -150,11 +150,11 @@ def matrix(modules: Sequence[Module], counts: Iterable[Count], group_of: Mapping
         standings[one.module.id][one.group.key] = one.standing
     if by == "instance":
         lines: list[tuple[str | int, ...]] = [
-            (names[module.id], *(standings[module.id].get(key, "") for key in columns)) for module in modules
+            (called[module.id], *(standings[module.id].get(key, "") for key in columns)) for module in modules
         ]
         return Matrix(headers=("Module", *columns.values()), rows=tuple(lines))
     lines = [
-        (names[module.id], standing, *(cells[module.id, standing].get(key, 0) for key in columns))
+        (called[module.id], standing, *(cells[module.id, standing].get(key, 0) for key in columns))
         for module in modules
         for standing in STANDINGS
         if (module.id, standing) in cells
@@ -186,13 +186,13 @@ def _key(instance: Instance, by: By) -> str:
 
 def _name(instance: Instance, by: By) -> str:
     """Name what an instance shares with others; a cluster's name is not known here."""
-    names = {
+    shared = {
         "instance": instance.name,
         "version": f"{instance.datastore} {instance.datastore_version}",
         "datastore": instance.datastore,
         "region": instance.region,
     }
-    return names.get(by, "")
+    return shared.get(by, "")
 
 
 def _places(things: Collection[str]) -> dict[str, int]:

@@ -40,12 +40,12 @@ def is_spent(run: Run, attempts: Sequence[Attempt]) -> bool:
 
 
 def request_pause(tables: Tables, run_id: str, *, by: str) -> Run:
-    """Ask a run to pause after the batch in flight. Raises Refused where it does not run, or has no batches."""
+    """Ask a run to pause after the batch in flight. Raises Refused where nothing could go on then."""
     run = ledger.open_run(tables, run_id)
     if run.state == "paused":
         return run
-    if not run.batch_sizes:
-        raise errors.Refused(f"The run {run.id} has no batches to pause between.", next_step=f"dbmod run-wait {run.id}")
+    if not run.may_go_on:
+        raise errors.Refused(f"The run {run.id} ({run.title}) is none that could go on.", next_step=run.ways_out)
     pausing = REPLACE(run, state="pausing", message=f"paused by {by}")
     tables.put(pausing)
     return pausing

@@ -41,7 +41,7 @@ def build(
                 groups.setdefault(f"{kind}_{held[instance.id]}", []).append(host_names[instance.id])
     hosts = {instance.id: host_names[instance.id] for instance in there}
     groups |= _standings(hosts, modules, rows)
-    return {name: sorted(members) for name, members in groups.items()}
+    return {name: sorted(members, key=names.natural_key) for name, members in groups.items()}
 
 
 def is_like_a_group(name: str) -> bool:

@@ -154,10 +154,11 @@ def close(tables: Tables, run_id: str, *, message: str = "") -> Run:
     run = tables.get(Run, run_id)
     if run is None or not run.is_open or run.state == "paused":
         return run or open_run(tables, run_id)
-    return _ended(tables, run, message=message)
+    return end(tables, run, message=message)
 
 
-def _ended(tables: Tables, run: Run, *, message: str) -> Run:
+def end(tables: Tables, run: Run, *, message: str) -> Run:
+    """End a run that is open, a paused one too."""
     now = clock.now()
     told = "" if run.state == "pausing" else run.message  # there was no batch left to pause before
     attempts = tables.find(Attempt, run_id=run.id)
@@ -176,7 +177,7 @@ def request_stop(tables: Tables, run_id: str, *, by: str) -> Run:
     """Ask a run to stop after the batch in flight; the gate before the next batch reads it. A paused one ends now."""
     run = REPLACE(open_run(tables, run_id), stop_requested_by=by)
     if run.state == "paused":
-        return _ended(tables, run, message=f"stopped by {by}")
+        return end(tables, run, message=f"stopped by {by}")
     tables.put(run)
     return run
 

@@ -6,6 +6,7 @@ import unicodedata
 PLAIN = re.compile(r"[A-Za-z0-9._-]{1,255}\Z")
 IDENTIFIER = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
 TYPE = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
+NUMBER = re.compile(r"([0-9]+)")
 
 
 def is_valid_name(name: str) -> bool:
@@ -39,3 +40,9 @@ def is_identifier(text: str) -> bool:
 def is_valid_type(name: str) -> bool:
     """Tell whether *name* can name a module type: it becomes a file name in library/."""
     return bool(TYPE.match(name))
+
+
+def natural_key(name: str) -> tuple[list[str | int], str]:
+    """Give what names are sorted by: numbers in them as people count, db-2 before db-10."""
+    parts = NUMBER.split(name)  # text and numbers in turn, text first
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)], name

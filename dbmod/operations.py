@@ -3,7 +3,7 @@
 The `dbmod` command and the playbooks' own plan task call the same functions.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from dbmod.selection import Selection, select
 from dbmod.store.interface import Tables
 
 PLAYBOOKS = {"reconcile": "query", "rollback": "apply"}  # verb → the playbook that carries it out, if of another name
+MOST_NAMED = 5  # instances that are skipped for the same reason
 PREFIX_LIMIT_BYTES = 100  # a file's name has 255, the rest of it takes at most 150
 
 
@@ -41,6 +42,12 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
     def exit_code(self) -> int:
         """Give 1 where an instance that is down was left out: not all that was asked for was done."""
         return int(any(one.is_down for one in self.skipped))
+
+    @property
+    def not_touched(self) -> list[str]:
+        """Tell in lines what was selected and is not touched."""
+        members = f"left out: {self.clustered} in clusters; include_clustered takes them"
+        return skipped_lines(by_reason(self.skipped)) + [members] * bool(self.clustered)
 
 
 def plan_apply(
@@ -191,14 +198,10 @@ def plan_reapply(
         named = select(tables, msgspec.structs.replace(selection, all=True), actor=context.actor)
         instances = {one.id: one for one in named if takes_members or one.cluster_id is None}
         rows = planning.due(held_by, module, md5=md5, only=only, force=force)
-        left_out = {one.id for one in named} & {row.instance_id for row in rows} - instances.keys()
-        due = [
-            instances[row.instance_id]
-            for row in sorted(rows, key=lambda row: (row.updated_at, row.instance_id))
-            if row.instance_id in instances
-        ]
-        chosen, skipped = ready(due, [module], selection=selection, settings=context.settings)
         held = {row.instance_id: row.held for row in rows}
+        left_out = {one.id for one in named} & held.keys() - instances.keys()
+        due = [one for one in instances.values() if one.id in held]
+        chosen, skipped = ready(due, [module], selection=selection, settings=context.settings)
         work = [
             Work(instance=one, module=module, number=module.current.number, from_number=held[one.id]) for one in chosen
         ]
@@ -214,6 +217,25 @@ def plan_reapply(
             | ({"only": list(only)} if only else {}),
         )
         return msgspec.structs.replace(planned, clustered=len(left_out))
+
+
+def by_reason(skipped: Iterable[Skipped]) -> dict[str, list[str]]:
+    """Give for each reason the names of those that are skipped for it."""
+    found: dict[str, list[str]] = {}
+    for one in skipped:
+        found.setdefault(one.why, []).append(one.instance)
+    return found
+
+
+def skipped_lines(reasons: Mapping[str, Sequence[str]]) -> list[str]:
+    """Tell in a line for each reason what is skipped, by name where it is little; `run-show` names them all.
+
+    reasons  see `by_reason`
+    """
+    return [
+        f"skipped {', '.join(names) if len(names) <= MOST_NAMED else f'{len(names)} instances'}: {why}"
+        for why, names in reasons.items()
+    ]
 
 
 def needs_of(modules: Sequence[Module], settings: Settings) -> dict[str, planning.Needs]:
@@ -267,7 +289,8 @@ def ready(
         except errors.Refused as refusal:
             if selection.is_one:
                 raise
-            skipped.append(Skipped(instance=instance.name, why=refusal.what, is_down=status != "ACTIVE"))
+            why = refusal.what.removeprefix(f"Instance '{instance.name}' is ")  # which is told with it
+            skipped.append(Skipped(instance=instance.name, why=why, is_down=status != "ACTIVE"))
         else:
             ready.append(instance)
     return ready, skipped
@@ -296,11 +319,13 @@ def write(
     instances = list({item.instance.id: item.instance for item in work}.values())
     admin, limit = context.actor.admin, context.settings.tenant_batch_size_limit
     default = paces.DEFAULT_BATCH_SIZE if admin else min(paces.DEFAULT_BATCH_SIZE, limit)
-    pace = paces.settled(pace, restarts=_restarts(work, context), default=default)
+    pace = paces.settled(pace, restarts=restarts(work, context), default=default)
     plan = paces.plan(pace, hosts=len(instances))
     if not admin and max(plan.sizes) > limit:
         raise errors.Refused(f"A tenant's --batch_size is at most {limit}.")
     is_rehearsed = bool(options.get("check"))
+    further = {"skipped": by_reason(skipped)} if skipped else {}
+    further |= {} if verb in ASKING else {"pace": msgspec.to_builtins(pace)}
     run = ledger.plan(
         tables,
         verb=verb,
@@ -309,19 +334,19 @@ def write(
         spread=planning.batches(instances, sizes=plan.sizes, apart=verb not in ASKING),
         actor=context.actor.name,
         reason=context.reason,
-        options={**options, **({} if verb in ASKING else {"pace": msgspec.to_builtins(pace)})},
+        options={**options, **further},
         module_id=module_id,
-        delay_seconds=pace.delay_seconds,
+        delay_seconds=0 if is_rehearsed else pace.delay_seconds,
         max_errors=plan.max_errors,
         max_unreachable=plan.max_unreachable,
         pause_after=0 if is_rehearsed else plan.pause_after,
-        not_after=paces.deadline(pace.not_after, now=clock.now().astimezone()),
+        not_after=None if is_rehearsed else paces.deadline(pace.not_after, now=clock.now().astimezone()),
         follows=follows,
     )
     return Planned(run=run, skipped=tuple(skipped))
 
 
-def _restarts(work: Sequence[Work], context: Context) -> bool:
+def restarts(work: Sequence[Work], context: Context) -> bool:
     """Tell whether a type of the work restarts the server."""
     used = {item.module.type for item in work if item.module}
     return any(one.declares.restarts for one in module_types.listing(context.settings, used).values())

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from dbmod import errors, operations, output_file, paths
+from dbmod import errors, names, operations, output_file, paths
 from dbmod.context import Context
 from dbmod.operations import Planned
 from dbmod.paces import Pace
@@ -221,7 +221,7 @@ def _differences(then: Plan, now: Plan) -> Iterator[str]:
     for key, new in after.items():
         if key not in before:
             yield f"{new.instance}, {new.module}: is not in the plan, and would be done now"
-    for name in sorted(then.left_out.keys() ^ now.left_out.keys()):
+    for name in sorted(then.left_out.keys() ^ now.left_out.keys(), key=names.natural_key):
         yield f"{name}: {'is no longer' if name in then.left_out else 'would now be'} left out"
     if then.pace != now.pace:
         yield "the batches, budgets or what is done around each host would be others"

@@ -293,6 +293,7 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
 
 
 ASKING = ("query", "retrieve", "reconcile")  # verbs that change no host, and are in nobody's way
+CARRYING = ("apply", "reapply", "remove", "rollback")  # modules to hosts, batch by batch
 CHANGING_INSTANCES = ("adopt", "create", "delete", "restart", "grow", "shrink")
 
 
@@ -331,6 +332,11 @@ class Run(Record, frozen=True, kw_only=True):
     @property
     def is_open(self) -> bool:
         return self.state in ("planned", "running", "pausing", "paused")
+
+    @property
+    def may_go_on(self) -> bool:
+        """Tell whether it can be paused, or gone on with after its end: a question, a look, a building cannot."""
+        return self.verb in CARRYING and not self.options.get("check")
 
     @property
     def title(self) -> str:

@@ -1,6 +1,6 @@
 """What may follow a run that carries modules to hosts: going on with it, or putting back what it changed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -13,7 +13,7 @@ from dbmod.records import Attempt, Instance, Module, Row, Run
 from dbmod.selection import Selection
 from dbmod.store.interface import Tables
 
-CARRYING = ("apply", "reapply", "remove", "rollback")
+OF_ITS_OWN = ("pace", "skipped")  # options that a run does not hand on to the one that goes on with it
 CHECKED = ("apply", "reapply")  # whose module must be what it was when they were planned
 
 
@@ -33,41 +33,53 @@ def plan_resume(context: Context, reference: str) -> Planned:
             rest = [one for one in tried if one.is_bad or one.state == "cancelled"]
         _refuse_moved(tables, run, rest)
         if run.state == "paused":
-            return Planned(run=run, skipped=tuple(_leave_held(tables, rest)))
+            left = _leave_held(tables, rest)
+            if not tables.find(Attempt, run_id=run.id, state="planned"):
+                ledger.end(tables, run, message="all that was left is on hold")
+                return Planned(run=None, skipped=tuple(left))
+            return Planned(run=run, skipped=tuple(left))
         work, missing = _work(tables, rest, back=False)
-        chosen, skipped = operations.ready(
-            [one.instance for one in work],
-            [] if run.verb == "remove" else list(dict.fromkeys(one.module for one in work if one.module)),
-            selection=Selection(all=True),
-            settings=context.settings,
-        )
-        ready = {one.id for one in chosen}
+        modules = [] if run.verb == "remove" else list(dict.fromkeys(one.module for one in work if one.module))
+        ready, skipped = _ready(context, work, modules)
         return operations.write(
             tables,
             context,
             run.verb,
-            [one for one in work if one.instance.id in ready],
+            ready,
             pace=_pace_of_rest(run, tried),
             skipped=[*skipped, *missing],
-            options={name: value for name, value in run.options.items() if name != "pace"},
+            options={name: value for name, value in run.options.items() if name not in OF_ITS_OWN},
             module_id=run.module_id,
             follows=run.id,
         )
 
 
 def plan_rollback(context: Context, run_id: str) -> Planned:
-    """Plan to put back, on the hosts that a run changed, the version each had; what it had not is removed again."""
+    """Plan to put back, on the hosts that a run changed, the version each had; what it had not is removed again.
+
+    Its batches are of the run's last size. Between them it waits only where a type restarts the server, which needs
+    the time to settle: nobody has to look at each step on a way back. No hour stops it halfway.
+    """
     with context.transaction("rollback") as tables:
         run = lookup.run(tables, run_id)
         changed = [one for one in _about_modules(tables, run) if _may_have_changed(run, one)]
         work, missing = _work(tables, changed, back=True)
+        ready, skipped = _ready(context, work, [])
+        asked = _pace(run)
         return operations.write(
             tables,
             context,
             "rollback",
-            work,
-            pace=msgspec.structs.replace(_pace(run), max_errors=None, max_unreachable=None, on_failure="stop"),
-            skipped=missing,
+            ready,
+            pace=msgspec.structs.replace(
+                asked,
+                delay_seconds=asked.delay_seconds if operations.restarts(ready, context) else 0,
+                max_errors=None,
+                max_unreachable=None,
+                not_after="",
+                on_failure="stop",
+            ),
+            skipped=[*skipped, *missing],
             options={"check": False},
             module_id=run.module_id,
             follows=run.id,
@@ -99,8 +111,8 @@ def gone_on_with(tables: Tables, run: Run) -> tuple[str, ...]:
 
 def _refuse_unfit(tables: Tables, run: Run) -> None:
     show = f"dbmod run-show {run.id}"
-    if run.verb not in CARRYING or run.options.get("check"):
-        raise errors.Refused(f"The run {run.id} ({run.verb}) is none that could go on.", next_step=show)
+    if not run.may_go_on:
+        raise errors.Refused(f"The run {run.id} ({run.title}) is none that could go on.", next_step=show)
     if run.is_open and run.state != "paused":
         raise errors.Refused(f"The run {run.id} is {run.state} already.", next_step=show)
     for later in followers(tables, run.id):
@@ -166,6 +178,18 @@ def _work(tables: Tables, attempts: Iterable[Attempt], *, back: bool) -> tuple[l
             held = row.held if row and row.removed_at is None else None
             work.append(Work(instance=instance, module=module, number=one.number, from_number=held))
     return work, list(missing.values())
+
+
+def _ready(
+    context: Context, work: Sequence[Work], modules: Sequence[Module]
+) -> tuple[list[Work], list[operations.Skipped]]:
+    """Split work: on instances that are ready for these modules, and those that are skipped with the reason."""
+    instances = {one.instance.id: one.instance for one in work}
+    chosen, skipped = operations.ready(
+        list(instances.values()), modules, selection=Selection(all=True), settings=context.settings
+    )
+    ready = {one.id for one in chosen}
+    return [one for one in work if one.instance.id in ready], skipped
 
 
 def _pace(run: Run) -> Pace:

@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
-from dbmod import errors, lookup
+from dbmod import errors, lookup, names
 from dbmod.identity import Actor
 from dbmod.records import Instance
 from dbmod.store.interface import Tables
@@ -47,7 +47,7 @@ def select(tables: Tables, selection: Selection, *, actor: Actor) -> list[Instan
         and (not selection.limit or matches(instance, selection.limit, groups=selection.groups))
         and (selection.hosts is None or instance.id in selection.hosts)
     ]
-    return sorted(chosen, key=lambda instance: (instance.name, instance.id))
+    return sorted(chosen, key=lambda instance: (names.natural_key(instance.name), instance.id))
 
 
 def matches(instance: Instance, pattern: str, *, groups: Mapping[str, Collection[str]] | None = None) -> bool:

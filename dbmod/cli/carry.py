@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from dbmod import clock, errors, ledger
+from dbmod import clock, errors, ledger, operations
 from dbmod.cli import output, progress
 from dbmod.cli.options import Display
 from dbmod.context import Context
@@ -73,7 +73,9 @@ def finish(context: Context, run: Run, display: Display) -> Outcome:
         with contextlib.redirect_stdout(sys.stderr):  # ansible-runner prints its output; standard output is for data
             ended = runner.carry_out(context, going, progress=shown, verbosity=display.verbosity, login=display.login)
         going = _behind_the_canary(context, ended)
-    later = rollouts.followers(context.store.snapshot(), ended.id) if rollouts.rolls_back(ended) else []
+    tables = context.store.snapshot()
+    ended = tables.get(Run, ended.id) or ended  # behind the canary nothing may have been left to do
+    later = rollouts.followers(tables, ended.id) if rollouts.rolls_back(ended) else []
     back = next((one for one in later if one.verb == "rollback"), None)
     return msgspec.structs.replace(read(context, ended), way_back=read(context, back) if back else None)
 
@@ -134,11 +136,9 @@ def asked_by(context: Context) -> str:
 
 
 def skipped(planned: Planned) -> None:
-    """Name the instances that were selected and are not touched."""
-    for one in planned.skipped:
-        output.note(f"skipped {one.instance}: {one.why}")
-    if planned.clustered:
-        output.note(f"left out: {planned.clustered} in clusters; --include_clustered takes them")
+    """Tell of the instances that were selected and are not touched."""
+    for line in planned.not_touched:
+        output.note(line)
 
 
 def status(attempt: Attempt) -> str:
@@ -185,7 +185,10 @@ def complain(outcome: Outcome) -> None:
     elif outcome.run.state != "done" and outcome.run.message:
         output.note(f"The run {outcome.run.id} ended early: {outcome.run.message}")
     if outcome.way_back:
-        output.note(f"What it had changed was put back: {summary(outcome.way_back)}")
+        how = "was" if outcome.way_back.run.state == "done" else "was not all"
+        output.note(f"What it had changed {how} put back: {summary(outcome.way_back)}")
+        for line in operations.skipped_lines(outcome.way_back.run.options.get("skipped", {})):
+            output.note(line)
         for attempt in outcome.way_back.about_modules:
             if attempt.is_bad:
                 row = module_row(outcome.way_back, attempt)

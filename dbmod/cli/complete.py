@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import click
 
+from dbmod import names
 from dbmod.records import Cluster, Instance, Module, Run
 from dbmod.store.interface import Tables
 
@@ -34,7 +35,7 @@ def open_runs(_context: click.Context, _parameter: click.Parameter, incomplete: 
 def stopped_runs(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
     """Those that `run-resume` may go on with."""
     return _from_ledger(
-        lambda tables: [one.id for one in tables.find(Run) if one.state in STOPPED and one.batch_sizes], incomplete
+        lambda tables: [one.id for one in tables.find(Run) if one.state in STOPPED and one.may_go_on], incomplete
     )
 
 
@@ -44,7 +45,8 @@ def instances_and_modules(context: click.Context, parameter: click.Parameter, in
 
 
 def modules_and_instances(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    return sorted({*modules(context, parameter, incomplete), *instances(context, parameter, incomplete)})
+    found = {*modules(context, parameter, incomplete), *instances(context, parameter, incomplete)}
+    return sorted(found, key=names.natural_key)
 
 
 def types(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -78,16 +80,16 @@ def words(choices: Sequence[str]) -> Completer:
     ]
 
 
-def _from_ledger(names: Callable[[Tables], Iterable[str]], incomplete: str) -> list[str]:
+def _from_ledger(find: Callable[[Tables], Iterable[str]], incomplete: str) -> list[str]:
     from dbmod import config, store
 
-    return _quietly(lambda: names(store.open(config.load().settings).snapshot()), incomplete)
+    return _quietly(lambda: find(store.open(config.load().settings).snapshot()), incomplete)
 
 
-def _quietly(names: Callable[[], Iterable[str]], incomplete: str) -> list[str]:
+def _quietly(find: Callable[[], Iterable[str]], incomplete: str) -> list[str]:
     from dbmod import errors
 
     try:
-        return sorted({name for name in names() if name.startswith(incomplete)})
+        return sorted({name for name in find() if name.startswith(incomplete)}, key=names.natural_key)
     except errors.DbmodError:
         return []

@@ -3,17 +3,19 @@
 import unicodedata
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 ESCAPED = ("Cc", "Cf", "Cs", "Zl", "Zp")  # categories that move the cursor, hide text or turn its direction
 JOINERS = "\u200c\u200d"  # of Persian and of emoji: harmless, and the text is wrong without them
 
 
 def text_of(value: object) -> str:
-    """Write a value as tables show it: None and True by their names, lists by comma, with nothing hidden in it."""
+    """Write a value as tables show it: None and True by their names, lists by comma, nothing hidden in it."""
     if isinstance(value, str):
         return visible(value)
     if isinstance(value, list | tuple):
         return ", ".join(text_of(one) for one in value)
-    return visible(str(value))
+    return visible(msgspec.json.encode(value).decode() if isinstance(value, dict) else str(value))
 
 
 def visible(text: str) -> str:

@@ -31,6 +31,13 @@ class DebugCommand(click.Command):
     def get_help_option_names(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
         return list(group.HELP_NAMES)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as problem:
+            problem.ctx = problem.ctx or ctx  # click forgets it where an option lacks its value
+            raise
+
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         *own, its_help = super().get_params(ctx)
         debug = click.Option(["--debug"], is_flag=True, expose_value=False, help=DEBUG)
@@ -64,7 +71,7 @@ def open_context(*, reason: str = "", lock_wait_seconds: float | None = None, sw
     )
     for lost in ledger.sweep(context.store) if sweep else []:
         output.note(
-            f"The run {lost.id} ({lost.verb}) was lost: its process ended before it did: dbmod run-show {lost.id}"
+            f"The run {lost.id} ({lost.title}) was lost: its process ended before it did: dbmod run-show {lost.id}"
         )
     if sweep and any((settings.home_path / "runs").glob("*/")):
         from dbmod import run_directory  # only where a run goes on, or left a directory behind, which may hold a key

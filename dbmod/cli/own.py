@@ -6,6 +6,10 @@ import msgspec
 from dbmod import config
 from dbmod.cli import options, output
 
+WHOLE_NAMES = {  # click's scripts for bash and fish take a name with a space, a quote, a star or a comma apart
+    "COMPREPLY+=($value)": 'COMPREPLY+=("$(printf %q "$value")")',
+    'string split ","': 'string split --max 1 ","',
+}
 CONFIGURED = ("Key", "Value", "Source")
 
 
@@ -19,7 +23,12 @@ def configuration(*, view: output.View) -> None:
     output.table(view, CONFIGURED, rows)
 
 
-@options.command("completion", example='eval "$(dbmod completion bash)"')
+@options.command(
+    "completion",
+    example='eval "$(dbmod completion bash)"    # in ~/.bashrc\n'
+    'eval "$(dbmod completion zsh)"     # in ~/.zshrc, behind compinit\n'
+    "dbmod completion fish | source     # in ~/.config/fish/config.fish",
+)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(*, shell: str) -> None:
     """Print the script that completes commands, options and names in a shell."""
@@ -29,7 +38,10 @@ def completion(*, shell: str) -> None:
 
     completer = get_completion_class(shell)
     if completer is not None:
-        output.text(completer(cli.commands, {}, "dbmod", cli.COMPLETE).source() + "\n")
+        script = completer(cli.commands, {}, "dbmod", cli.COMPLETE).source()
+        for theirs, ours in WHOLE_NAMES.items():
+            script = script.replace(theirs, ours)
+        output.text(script + "\n")
 
 
 @options.command("demo", example="dbmod demo\ndbmod demo --provider openstack")

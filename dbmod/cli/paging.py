@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TypeVar
 
-from dbmod import errors
+from dbmod import errors, names
 from dbmod.records import Cluster, Instance
 
 T = TypeVar("T", Instance, Cluster)
@@ -14,7 +14,7 @@ def page(things: Sequence[T], *, limit: int | None, marker: str | None) -> list[
 
     marker  the id of the last one of the page before
     """
-    ordered = sorted(things, key=lambda one: (one.name, one.id))
+    ordered = sorted(things, key=lambda one: (names.natural_key(one.name), one.id))
     start = 0
     if marker is not None:
         places = [number for number, one in enumerate(ordered) if one.id == marker]

@@ -37,7 +37,7 @@ def resume(context: Context, *, run: str, display: Display, view: output.View) -
     planned = rollouts.plan_resume(context, run)
     carry.skipped(planned)
     if planned.run is None:
-        output.note("Nothing to do: all of it is done.")
+        output.note("Nothing is left to do.")
         return planned.exit_code
     outcome = carry.finish(context, planned.run, display)
     output.table(view, carry.ON_HOSTS, [carry.module_row(outcome, one) for one in outcome.about_modules])

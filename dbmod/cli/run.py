@@ -162,6 +162,11 @@ def _show(context: Context, run: Run, view: output.View) -> Outcome:
     tables = context.store.snapshot()
     created, ended = carry.times(run)
     tried = [_attempted(outcome, one) for one in outcome.attempts]
+    tried += [
+        (name, None, None, "SKIPPED", None, None, why)
+        for why, names in run.options.get("skipped", {}).items()
+        for name in names
+    ]
     tried += [_synced_module(tables, module_id, said) for module_id, said in _synced(run).items()]
     pace = run.options.get("pace", {})
     output.properties(

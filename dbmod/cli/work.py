@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from dbmod import clock, errors, identity, operations, planning
+from dbmod import clock, errors, identity, names, operations, planning
 from dbmod.cli import carry, complete, options, output, planned, trial
 from dbmod.cli.carry import Outcome
 from dbmod.cli.options import Display
@@ -19,6 +19,7 @@ from dbmod.selection import Selection
 
 QUERIED = ("Instance", "Name", "Type", "Datastore", "Version", "Status", "Message", "Created", "Updated", "Standing")
 COLUMNS = tuple(dict.fromkeys((*carry.ON_HOSTS, *trial.TRIED)))  # of a command, and of its --check
+NONE_READY = "the selection names no instance that is ready for it"
 ONE_OR_SEVERAL = "--cluster, --datastore, --limit and --all choose several instances instead of INSTANCE."
 
 
@@ -234,7 +235,7 @@ def reapply(
         return trial.show(context, found.planned, display, view)
     carry.skipped(found.planned)
     if found.planned.run is None:
-        output.note(f"Nothing to do: no instance needs '{found.asked.modules[0]}'.")
+        output.note(f"Nothing to do: no {_which(found)}instance needs '{found.asked.modules[0]}'.")
         return found.planned.exit_code
     outcome = carry.finish(context, found.planned.run, display)
     output.table(view, carry.OUTCOMES, [carry.outcome_row(outcome, one) for one in outcome.about_modules])
@@ -243,17 +244,19 @@ def reapply(
     return outcome.exit_code or found.planned.exit_code
 
 
-def _carried_out(context: Context, planned: Planned, display: Display) -> Outcome | None:
+def _carried_out(context: Context, planned: Planned, display: Display, *, nothing: str = NONE_READY) -> Outcome | None:
     """Carry out what was planned; None where there was nothing to do, which is said."""
     carry.skipped(planned)
     if planned.run is None:
-        output.note("Nothing to do: the selection names no instance that is ready for it.")
+        output.note(f"Nothing to do: {nothing}.")
         return None
     return carry.finish(context, planned.run, display)
 
 
 def _show_modules(context: Context, found: Found, display: Display, view: output.View) -> int:
-    outcome = _carried_out(context, found.planned, display)
+    is_held = found.asked.command != "module-remove" or found.planned.skipped
+    nothing = NONE_READY if is_held else f"the selection names no instance that holds '{found.asked.modules[0]}'"
+    outcome = _carried_out(context, found.planned, display, nothing=nothing)
     if outcome is None:
         return found.planned.exit_code
     rows = [carry.module_row(outcome, one) for one in outcome.about_modules]
@@ -261,9 +264,16 @@ def _show_modules(context: Context, found: Found, display: Display, view: output
         output.table(view, carry.ON_HOSTS[1:], [row[1:] for row in rows])
     else:
         output.table(view, carry.ON_HOSTS, rows)
-        output.note(carry.summary(outcome))
     carry.complain(outcome)
+    if not found.asked.selection.is_one:
+        output.note(carry.summary(outcome))
     return outcome.exit_code or found.planned.exit_code
+
+
+def _which(found: Found) -> str:
+    """Say of which instances a reapply has found that none needs it."""
+    is_narrowed = found.asked.md5 or found.asked.only or found.asked.selection != Selection()
+    return "other " if found.planned.not_touched else "chosen " if is_narrowed else ""
 
 
 def _answers(context: Context, outcome: Outcome) -> list[tuple[Any, ...]]:
@@ -276,7 +286,7 @@ def _answers(context: Context, outcome: Outcome) -> list[tuple[Any, ...]]:
         and identity.sees(context.actor, outcome.modules[one.module_id])
     ]
     there.sort(key=lambda one: one.evidence.updated.timestamp() if one.evidence else 0.0, reverse=True)
-    there.sort(key=lambda one: outcome.instances[one.instance_id])
+    there.sort(key=lambda one: names.natural_key(outcome.instances[one.instance_id]))
     return [_answer(context, outcome, one) for one in there]
 
 

@@ -5,6 +5,7 @@
   const PAGE = 50, STEP = 100;
   const HIDING = /(?![\n\u200c\u200d])[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;  // as dbmod/cli/layout.py: joiners are of scripts and emoji
   const by = (id) => document.getElementById(id);
+  const byName = new Intl.Collator("en", { numeric: true }).compare;  // numbers as people count, as the fleet is given
   const word = (place) => data.words[place || 0];
 
   // Names and messages come from users and hosts: they are text, and what could hide or turn text is spelled out.
@@ -135,7 +136,7 @@
     by(id).addEventListener("change", () => { filter[id] = by(id).value; drawMatrix(); });
   }
   function listen() {
-    const different = (column) => [...new Set(data.instances.map((one) => one[column]))].filter(Boolean).sort();
+    const different = (column) => [...new Set(data.instances.map((one) => one[column]))].filter(Boolean).sort(byName);
     choices("module", data.modules.map((one, index) => [String(index), one.name]));
     choices("datastore", different(2).map((one) => [one, one]));
     choices("cluster", different(4).map((one) => [one, one]));

@@ -9,7 +9,7 @@ import pytest
 
 from dbmod import connections, direct, errors, fleet, ledger, providers, run_directory
 from dbmod.context import Context
-from dbmod.records import Attempt, Instance, Module, Run
+from dbmod.records import Attempt, Hold, Instance, Module, Run
 from tests import builders
 
 Put = Callable[..., None]
@@ -211,6 +211,19 @@ def test_nothing_to_do_plans_no_run(here: Context, hosts: list[Instance]) -> Non
     asked = play(hosts, module="mymod", md5=builders.version(2).md5)
     assert direct.begin(here, "module_reapply", asked)["told"] == ["Nothing to do."]
     assert here.store.snapshot().find(Run) == []
+
+
+def test_what_a_reapply_does_not_touch_is_told_first(here: Context, hosts: list[Instance], put: Put) -> None:
+    [module] = here.store.snapshot().find(Module)
+    member = builders.instance("myclust-member-1", cluster_id=builders.cluster().id)
+    held = builders.instance("db-9", hold=Hold(reason="backup", by="ada", since=builders.MOMENT, until=None))
+    put(member, held, builders.row(module, member), builders.row(module, held))
+    told = direct.begin(here, "module_reapply", play([*hosts, member, held], module="mymod"))["told"]
+    assert told[:2] == [
+        "skipped db-9: on hold, by ada: backup",
+        "left out: 1 in clusters; include_clustered takes them",
+    ]
+    assert told[3:] == ["db-1 (mymod)"]
 
 
 def test_create_adds_the_host_that_the_inventory_has_not(here: Context, hosts: list[Instance]) -> None:

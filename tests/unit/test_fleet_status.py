@@ -30,7 +30,14 @@ def test_every_standing_of_the_ledger_is_told() -> None:
     changes = {
         "current": {"number": 2},
         "outdated": {},
-        "failed": {"number": 2, "status": "ERROR", "last_attempt": "error", "message": "no room"},
+        "failed": {
+            "number": 2,
+            "status": "ERROR",
+            "last_attempt": "error",
+            "message": "no room",
+            "observed": "in sync",
+            "observed_detail": "waiting for a restart",
+        },
         "drifted": {"number": 2, "observed": "drifted"},
         "missing": {"number": 2, "observed": "missing"},
         "unknown": {"number": 2, "observed": "unknown"},

@@ -98,3 +98,8 @@ def test_types_are_lower_case_words() -> None:
     assert not any(
         map(names.is_valid_type, ("", "Ping", "1a", "_a", "a-b", "../x", "a" * 65, "ping\n", *string.punctuation))
     )
+
+
+def test_names_are_sorted_as_people_count() -> None:
+    ordered = ["7", "a", "db10", "db-1", "db-02", "db-2", "db-2b", "db-10", "db-10-a2", "db-10-a10", "é"]
+    assert sorted(set(ordered), key=names.natural_key) == ordered

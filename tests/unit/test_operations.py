@@ -105,7 +105,11 @@ def test_an_instance_that_is_not_active_is_refused_with_its_status(fleet: Fleet,
     assert refusal.value.next_step == "dbmod restart db-1"
     planned = operations.plan_apply(fleet.here, Selection(limit="db-*"), ["mymod"])
     assert fleet.hosts(planned) == ["db-2 db-3"]
-    assert [(skipped.instance, skipped.why) for skipped in planned.skipped] == [("db-1", refusal.value.what)]
+    assert [(skipped.instance, skipped.why) for skipped in planned.skipped] == [
+        ("db-1", f"not ACTIVE: its status is {status}.")
+    ]
+    assert planned.run
+    assert planned.run.options["skipped"] == {f"not ACTIVE: its status is {status}.": ["db-1"]}
 
 
 def test_of_many_instances_the_misfits_are_skipped_and_reported(fleet: Fleet, put: Put) -> None:
@@ -257,10 +261,11 @@ def test_which_instances_a_reapply_touches(fleet: Fleet, put: Put, asked: dict[s
     assert sorted(touched.split()) == expected.split()
 
 
-def test_a_reapply_begins_with_those_longest_untouched(fleet: Fleet, put: Put) -> None:
-    for day, name in enumerate(["db-2", "db-3", "db-1"], start=1):
-        put(fleet.holds(name, updated_at=builders.MOMENT.replace(day=day)))
-    assert fleet.hosts(operations.plan_reapply(fleet.here, "mymod")) == ["db-2 db-3 db-1"]
+def test_batches_go_by_name_with_numbers_as_people_count(fleet: Fleet, put: Put) -> None:
+    fleet.instances["db-10"] = builders.instance("db-10")
+    put(fleet.instances["db-10"], fleet.holds("db-10"), fleet.holds("db-2"), fleet.holds("db-3"))
+    planned = operations.plan_reapply(fleet.here, "mymod", pace=Pace(batch_size=2))
+    assert fleet.hosts(planned) == ["db-2 db-3", "db-10"]
 
 
 def test_wrong_datastores_are_skipped_and_reported(fleet: Fleet, put: Put) -> None:

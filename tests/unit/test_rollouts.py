@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from dbmod import clock, errors, gate, holds, ledger, operations, processes, rollouts
+from dbmod import clock, direct, errors, gate, holds, ledger, operations, processes, rollouts
 from dbmod.context import Context
 from dbmod.operations import Planned
 from dbmod.paces import Pace
@@ -275,6 +275,56 @@ def test_rollback_puts_back_what_each_changed_host_had(rollout: Rollout, put: Pu
     assert "has been rolled back in run" in refused(rollouts.plan_resume, rollout.here, run.id)
 
 
+def test_a_way_back_waits_only_where_servers_restart_and_no_hour_stops_it(rollout: Rollout, put: Put) -> None:
+    for kind, seconds in (("ping", 0), ("config", 7)):
+        module = builders.module(versions=2, name=f"my{kind}", type=kind)
+        put(module, *(builders.row(module, one, 1) for one in rollout.instances))
+        pace = Pace(batch_size=2, delay_seconds=7, canary=0, not_after="06:00", on_failure="rollback")
+        planned = operations.plan_reapply(rollout.here, module.name, pace=pace).run
+        assert planned
+        run = rollout.start(planned)
+        assert (run.delay_seconds, run.not_after is None) == (7, False)
+        assert rollout.batch(run, 1, failing=1) == ""
+        rollout.close(run)
+        back = rollouts.plan_rollback(rollout.here, run.id).run
+        assert back
+        assert (back.delay_seconds, back.not_after) == (seconds, None)
+        rollout.start(back)
+        rollout.close(back)
+
+
+def test_a_look_waits_for_no_delay_no_hour_and_does_not_pause(rollout: Rollout) -> None:
+    pace = Pace(batch_size=2, delay_seconds=7, not_after="06:00")
+    planned = operations.plan_reapply(rollout.here, "mymod", pace=pace, check=True).run
+    assert planned
+    run = rollout.start(planned)
+    assert (run.batch_sizes, run.delay_seconds, run.not_after) == ((2, 2, 2), 0, None)
+    with rollout.here.store.transaction(holder="a test") as tables:
+        assert "(reapply --check) is none that could go on" in refused(gate.request_pause, tables, run.id, by="eve")
+
+
+def test_what_is_on_hold_meanwhile_is_not_put_back_either(rollout: Rollout) -> None:
+    run = rollout.plan(batch_size=3, on_failure="rollback")
+    rollout.batch(run, 1, failing=1)
+    rollout.close(run)
+    holds.hold(REPLACE(rollout.here, reason="backup"), "db-1", until="")
+    back = rollouts.plan_rollback(rollout.here, run.id).run
+    assert back
+    assert back.options["skipped"] == {"on hold, by ada: backup": ["db-1"]}
+    assert len(rollout.attempts(back)) == 2
+
+
+def test_what_goes_on_with_several_modules_names_a_skipped_instance_once(rollout: Rollout, put: Put) -> None:
+    put(builders.module(name="second"))
+    run = operations.plan_apply(rollout.here, EVERY, ["mymod", "second"], pace=Pace(batch_size=2)).run
+    assert run
+    rollout.start(run)
+    rollout.close(run)
+    holds.hold(REPLACE(rollout.here, reason="backup"), "db-1", until="")
+    planned = rollouts.plan_resume(rollout.here, run.id)
+    assert [one.instance for one in planned.skipped] == ["db-1"]
+
+
 def test_trouble_after_the_module_came_fails_the_attempt_and_the_row_says_what_is_held(rollout: Rollout) -> None:
     run = rollout.plan(batch_size=6)
     first = rollout.attempts(run)[0]
@@ -297,8 +347,8 @@ def test_an_instance_on_hold_is_skipped_by_what_changes_hosts_and_asked_by_the_r
     assert planned.run
     assert len(rollout.attempts(planned.run)) == 4
     [first, second] = sorted(planned.skipped, key=lambda one: one.instance)
-    assert first.why.startswith("Instance 'db-1' is on hold until 20")
-    assert (second.why, planned.exit_code) == ("Instance 'db-2' is on hold, by ada: backup", 0)
+    assert first.why.startswith("on hold until 20")
+    assert (second.why, planned.exit_code) == ("on hold, by ada: backup", 0)
     asked = operations.plan_question(rollout.here, "query", EVERY).run
     assert asked
     assert len(rollout.attempts(asked)) == 6
@@ -318,6 +368,17 @@ def test_what_is_put_on_hold_while_a_run_is_paused_is_left_alone_when_it_goes_on
     rollout.start(run)
     assert rollout.batch(run, 2) == ""
     assert (rollout.close(run).state, rollout.held()) == ("done", [2, 2, 2, 1, 2, 2])
+
+
+def test_a_paused_run_of_which_all_that_is_left_is_on_hold_ends_when_it_is_to_go_on(rollout: Rollout) -> None:
+    run = rollout.plan(canary=5)
+    rollout.batch(run, 1)
+    rollout.batch(run, 2)
+    holds.hold(REPLACE(rollout.here, reason="backup"), "db-5", until="")
+    answer = direct.take_over(rollout.here, run.id, check=False)
+    assert answer["told"] == ["skipped db-5: on hold, by ada: backup"]
+    assert answer["plan"]["hosts"] == []
+    assert (rollout.now(run).state, rollout.now(run).message) == ("done", "all that was left is on hold")
 
 
 @pytest.mark.parametrize(

@@ -167,8 +167,9 @@ def test_bad_input_is_refused_with_exit_2(typed: Typed, words: tuple[str, ...], 
     assert "Traceback" not in err
 
 
-def test_usage_errors_name_the_commands_help(typed: Typed) -> None:
-    assert typed("module-show")[2].splitlines()[1] == "  next  dbmod module-show --help"
+@pytest.mark.parametrize("words", [("module-show",), ("module-show", "x", "--format"), ("module-show", "x", "--nix")])
+def test_usage_errors_name_the_commands_help(typed: Typed, words: tuple[str, ...]) -> None:
+    assert typed(*words)[2].splitlines()[1] == "  next  dbmod module-show --help"
 
 
 def test_debug_shows_a_trace_and_nothing_else_does(typed: Typed) -> None:

@@ -47,6 +47,7 @@ def test_grid_sets_digits_that_are_text_to_the_left() -> None:
         (True, "True"),
         (7, "7"),
         (["a", "b"], "a, b"),
+        ([{"Instance": "db-1", "To": None}], '{"Instance":"db-1","To":null}'),
         ("plain [bold]text[/bold]", "plain [bold]text[/bold]"),
         ("a\nb", "a\\nb"),
         ("\x1b[31mred", "\\x1b[31mred"),

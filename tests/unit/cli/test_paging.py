@@ -35,6 +35,11 @@ def ids(**options: object) -> list[str]:
     return [one.id for one in paging.page(THINGS, **{"limit": None, "marker": None, **options})]  # type: ignore[arg-type]
 
 
+def test_numbers_in_names_are_sorted_as_people_count() -> None:
+    things = [cluster("1", "db-10"), cluster("2", "db-2"), cluster("3", "db-1")]
+    assert [one.name for one in paging.page(things, limit=2, marker="3")] == ["db-2", "db-10"]
+
+
 def test_all_come_by_name_then_id() -> None:
     assert ids() == ["2", "1", "3", "4"]
 

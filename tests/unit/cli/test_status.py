@@ -247,3 +247,16 @@ def test_list_tells_which_instances_are_on_hold(typed: Typed) -> None:
     assert told["db-1"] is None
     assert told["db-2"].endswith(": backup")
     assert "Hold" not in typed("list")[1]
+
+
+def test_what_has_nothing_to_do_says_why(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DBMOD_ACTOR", "ada")
+    removal = typed("module-remove", "--limit", "db-2,db-3", "--module", "second")
+    assert removal == (0, "", "Nothing to do: the selection names no instance that holds 'second'.\n")
+    assert typed("module-reapply", "second") == (0, "", "Nothing to do: no instance needs 'second'.\n")
+    narrowed = (0, "", "Nothing to do: no chosen instance needs 'first'.\n")
+    assert typed("module-reapply", "first", "--limit", "db-1") == narrowed
+    assert typed("module-reapply", "first", "--only", "failed") == narrowed
+    typed("hold", "db-2", "--reason", "backup")
+    why = "skipped db-2: on hold, by ada: backup\nNothing to do: no other instance needs 'first'.\n"
+    assert typed("module-reapply", "first") == (0, "", why)
