@@ -1,8 +1,8 @@
 """The ping job on real SSH hosts, beside stock ansible-playbook, pyinfra and asyncssh. Needs root.
 
 Each puts contents on every host, privately, has them read there, and brings the message back, over new connections.
-`ansible-playbook` has Ansible's own settings but for pipelining, `tuned` those of dbmod's ansible.cfg;
-`ansible, a shell` is pyinfra's shell job in a task of Ansible's own: what Ansible takes for itself.
+`ansible-playbook` has Ansible's own settings but for pipelining, `tuned` those of dbmod's ansible.cfg. A shell line is
+what its tool takes for itself and the least that does the job: it compares nothing, and writes in place each time.
 Aim at 100 hosts: ansible-playbook at least 2.5 times slower than dbmod, dbmod at most 1.5 times as slow as pyinfra.
 
 python -m tests.bench.peers [--release RELEASE] [HOSTS …]    the hosts' RELEASE as in tests/beds/build_images.sh
@@ -47,9 +47,16 @@ RAW = """
   tasks:
     - raw: {job}
 """
-PYINFRA = """
+PYINFRA = f"""
+import io
+from pyinfra.operations import files, server
+files.directory(path="/var/lib/peers", mode="700", _sudo=True)
+files.put(src=io.StringIO("message=hello"), dest="{FILE}", mode="600", _sudo=True)
+server.shell(commands=["cat {FILE}"], _sudo=True)
+"""
+PYINFRA_SHELL = f"""
 from pyinfra.operations import server
-server.shell(commands=[{job!r}], _sudo=True)
+server.shell(commands=[{JOB!r}], _sudo=True)
 """
 ASYNCSSH = """
 import asyncio, sys, asyncssh
@@ -100,8 +107,9 @@ def _compare(lent: Hosts, machines: Sequence[Host], place: Path, programs: Path)
         "dbmod, quick keys": _dbmod(site, DBMOD_SSH_KEY_EXCHANGE=QUICK),
         "ansible, tuned, quick keys": _ansible(lent, machines, place, STOCK, **quick),
         "ansible, a shell": _ansible(lent, machines, place, RAW.format(job=JOB), **quick),
-        "pyinfra": _pyinfra(machines, place, programs),
-        "asyncssh": _asyncssh(machines, place, programs),
+        "pyinfra": _pyinfra(machines, place, programs, PYINFRA),
+        "pyinfra, a shell": _pyinfra(machines, place, programs, PYINFRA_SHELL),
+        "asyncssh, a shell": _asyncssh(machines, place, programs),
     }
     times: dict[str, list[float]] = {name: [] for name in jobs}
     for number in range(ROUNDS + 1):  # the first warms everything up
@@ -131,11 +139,15 @@ def _dbmod(site: Site, **environment: str) -> Callable[[], None]:
 
 def _ansible(lent: Hosts, machines: Sequence[Host], place: Path, plays: str, **more: str) -> Callable[[], None]:
     inventory = lent.write_inventory(place / "hosts.yml", machines, ansible_become=True)
-    playbook = place / f"{hashlib.sha256(plays.encode()).hexdigest()[:8]}.yml"
+    playbook = place / f"{_short(plays)}.yml"
     playbook.write_text(plays)
     program = Path(sys.executable).parent / "ansible-playbook"
     words = [str(program), "-i", str(inventory), str(playbook)]
     return _measure.command(words, {"ANSIBLE_FORKS": str(AT_ONCE), **more})
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _stock(lent: Hosts, machines: Sequence[Host], place: Path) -> Callable[[], None]:
@@ -152,9 +164,9 @@ def _stock(lent: Hosts, machines: Sequence[Host], place: Path) -> Callable[[], N
     return run
 
 
-def _pyinfra(machines: Sequence[Host], place: Path, programs: Path) -> Callable[[], None]:
-    deploy, inventory = place / "deploy.py", place / "inventory.py"
-    deploy.write_text(PYINFRA.format(job=JOB))
+def _pyinfra(machines: Sequence[Host], place: Path, programs: Path, operations: str) -> Callable[[], None]:
+    deploy, inventory = place / f"{_short(operations)}.py", place / "inventory.py"
+    deploy.write_text(operations)
     login = {
         "ssh_user": Host.user,
         "ssh_key": str(machines[0].key_file),
