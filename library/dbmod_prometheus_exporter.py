@@ -362,14 +362,11 @@ def drop_account(login, host):
 @contextlib.contextmanager
 def connected(server, host):
     """Log in to the server as its administrator."""
-    try:
-        link = server.connect(host, main_of(server, host))
-        if link is None:
-            raise kit.Refused("%s does not answer" % server.TITLE)
-        with contextlib.closing(link):
-            yield link
-    except OSError:
-        raise kit.Refused("%s does not answer any more" % server.TITLE) from None
+    link = server.connect(host, main_of(server, host))
+    if link is None:
+        raise kit.Refused("%s does not answer" % server.TITLE)
+    with contextlib.closing(link):
+        yield link
 
 
 def main_of(server, host):

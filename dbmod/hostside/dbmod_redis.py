@@ -141,7 +141,7 @@ def connect(host: kit.Host, main: str) -> "Optional[Link]":
         said = link.ask("AUTH", password) if password else "OK"
         if said == "OK":
             said = link.ask("PING")
-    except OSError:
+    except kit.Refused:
         link.close()
         return None
     if isinstance(said, Error):
@@ -170,12 +170,14 @@ class Link:
         self.connection.close()
 
     def ask(self, *words: str) -> Any:
-        """Send a command and read its answer. Raises OSError where the server is gone."""
+        """Send a command and read its answer. Raises Refused where the server is gone, or stuck."""
         encoded = [word.encode("utf-8") for word in words]
-        self.connection.sendall(
-            b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in encoded)
-        )
-        return self._answer()
+        request = b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in encoded)
+        try:
+            self.connection.sendall(request)
+            return self._answer()
+        except OSError:
+            raise kit.Refused("Redis does not answer any more") from None
 
     def _answer(self) -> Any:
         line = self.stream.readline()
@@ -300,7 +302,7 @@ def _answering(process: "subprocess.Popen[bytes]", folder: str, text: str) -> Li
             if link.ask("PING") == "PONG":
                 return link
             link.close()
-        except OSError:
+        except (OSError, kit.Refused):
             connection.close()
         time.sleep(0.01)
     with open(folder + "/log", errors="replace") as log:

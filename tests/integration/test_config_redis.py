@@ -1,8 +1,10 @@
 """The type config on a real Redis: at run time, by a restart, refused, put back, overridden, removed."""
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -212,6 +214,30 @@ def test_a_restart_that_hangs_leaves_the_time_to_put_the_old_settings_back(
         CONFIG.apply(b"databases 19\n", host)
     assert time.monotonic() < host.deadline
     assert red.files() == files
+
+
+def test_a_server_that_dies_while_it_is_set_is_named(red: Configured, facts: dict[str, object]) -> None:
+    settings, files = red.directory.parent / "redis.conf", red.files()
+    before = settings.read_bytes()
+    settings.write_bytes(before + b"slowlog-max-len 128\n")  # a line to look at, between writing and setting
+
+    def kill_once_written() -> None:
+        deadline = time.monotonic() + 60
+        while not (red.directory / "dbmod-m.conf").exists() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        os.kill(red.pid(), signal.SIGKILL)
+
+    gone = "Redis does not answer any more; the settings are written, apply them again once it answers"
+    with ThreadPoolExecutor() as pool:
+        pool.submit(kill_once_written)
+        with pytest.raises(kit.Refused, match=gone):
+            CONFIG.apply(b"hz 20\nslowlog-max-len 90\n", kit.Host(facts))
+    settings.write_bytes(before)
+    red.restart()
+    assert _get(red, "hz") == "20"
+    CONFIG.apply(b"hz 20\nslowlog-max-len 90\n", kit.Host(facts, unfinished=True))
+    CONFIG.remove(b"hz 20\nslowlog-max-len 90\n", kit.Host(facts))
+    assert (red.files(), _get(red, "slowlog-max-len")) == (files, "128")
 
 
 def test_settings_of_another_server_are_refused(red: Configured) -> None:
