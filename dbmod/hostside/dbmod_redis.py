@@ -65,6 +65,7 @@ NOBODY = 65534
 # What its exporter asks of every server. Not CONFIG, which tells passwords.
 MONITOR = ["+ping", "+info", "+client|setname", "+cluster|info", "+latency|histogram", "+latency|latest"]
 MONITOR += ["+slowlog|get", "+slowlog|len"]
+BUSY = re.compile(r"LOADING |BUSY |ERR max number of clients ")  # BUSY: a script runs
 WORD = re.compile(r"[a-z][a-z0-9-]*\Z")
 LINE = re.compile(r"Reading the configuration file, at line (\d+)")
 
@@ -127,7 +128,7 @@ def read(link: "Optional[Link]", text: str, names: List[str]) -> Values:
 def connect(host: kit.Host, main: str) -> "Optional[Link]":
     """Log in to the server; None where nothing answers.
 
-    Raises  Refused where it wants a password that is nowhere; Busy while it loads its data
+    Raises  Refused where it wants a password that is nowhere; Busy while it takes no commands
     """
     own = {words[0].lower(): words[1] for words in map(words_of, main.split("\n")) if len(words) == 2}
     held = host.read_file("etc/password")
@@ -144,12 +145,12 @@ def connect(host: kit.Host, main: str) -> "Optional[Link]":
     except kit.Refused:
         link.close()
         return None
-    if isinstance(said, Error):
-        link.close()
-        if said.startswith("LOADING"):
-            raise kit.Busy("Redis is still loading its data")
-        raise kit.Refused("Redis lets nobody in with the password of etc/password, or requirepass in its configuration")
-    return link
+    if not isinstance(said, Error) or said.startswith("MASTERDOWN"):  # a replica without its primary takes CONFIG
+        return link
+    link.close()
+    if BUSY.match(said):
+        raise kit.Busy("Redis takes no command now: %s" % said.partition(" ")[2])
+    raise kit.Refused("Redis lets nobody in with the password of etc/password, or requirepass in its configuration")
 
 
 class Error(str):

@@ -14,6 +14,7 @@ from dbmod.hostside import dbmod_dropin
 from dbmod.hostside import dbmod_kit as kit
 from tests import local_fleet
 from tests.config_modules import Configured, watched
+from tests.faults import failpoints
 
 pytestmark = pytest.mark.patient
 CONFIG = module_types.functions(module_types.find(config.Settings(), "config"))
@@ -238,6 +239,30 @@ def test_a_server_that_dies_while_it_is_set_is_named(red: Configured, facts: dic
     CONFIG.apply(b"hz 20\nslowlog-max-len 90\n", kit.Host(facts, unfinished=True))
     CONFIG.remove(b"hz 20\nslowlog-max-len 90\n", kit.Host(facts))
     assert (red.files(), _get(red, "slowlog-max-len")) == (files, "128")
+
+
+def test_a_replica_without_its_primary_is_set_as_any(red: Configured, facts: dict[str, object]) -> None:
+    red.fleet.client(red.instance, "CONFIG SET replica-serve-stale-data no")
+    red.fleet.client(red.instance, "REPLICAOF 127.0.0.1 1")
+    assert red.fleet.client(red.instance, "PING").startswith("MASTERDOWN ")
+    assert CONFIG.apply(b"hz 20\n", kit.Host(facts)).message.endswith(" in effect")
+    assert _get(red, "hz") == "20"
+    CONFIG.remove(b"hz 20\n", kit.Host(facts))
+    red.fleet.client(red.instance, "REPLICAOF NO ONE")
+    red.fleet.client(red.instance, "CONFIG SET replica-serve-stale-data yes")
+
+
+def test_a_server_that_runs_a_script_is_not_said_to_refuse_the_password(
+    red: Configured, facts: dict[str, object]
+) -> None:
+    red.fleet.client(red.instance, "CONFIG SET busy-reply-threshold 10")
+    with ThreadPoolExecutor() as pool:
+        pool.submit(red.fleet.client, red.instance, "EVAL 'while true do end' 0")
+        failpoints.until(lambda: red.fleet.client(red.instance, "PING"), lambda said: said.startswith("BUSY "), "it")
+        with pytest.raises(kit.Busy, match=r"Redis takes no command now: Redis is busy running a script\."):
+            CONFIG.apply(b"hz 20\n", kit.Host(facts))
+        red.fleet.client(red.instance, "SCRIPT KILL")
+    red.fleet.client(red.instance, "CONFIG SET busy-reply-threshold 5000")
 
 
 def test_settings_of_another_server_are_refused(red: Configured) -> None:
