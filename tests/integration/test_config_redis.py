@@ -1,6 +1,7 @@
 """The type config on a real Redis: at run time, by a restart, refused, put back, overridden, removed."""
 
 import os
+import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dbmod import config, fleet, local_servers, module_types
+from dbmod import config, fleet, local_servers, module_types, providers
 from dbmod.hostside import dbmod_dropin
 from dbmod.hostside import dbmod_kit as kit
 from tests import local_fleet
@@ -239,6 +240,16 @@ def test_a_server_that_dies_while_it_is_set_is_named(red: Configured, facts: dic
     CONFIG.apply(b"hz 20\nslowlog-max-len 90\n", kit.Host(facts, unfinished=True))
     CONFIG.remove(b"hz 20\nslowlog-max-len 90\n", kit.Host(facts))
     assert (red.files(), _get(red, "slowlog-max-len")) == (files, "128")
+
+
+@pytest.mark.nightly
+def test_a_server_that_lets_us_in_no_more_gets_the_old_settings_back(red: Configured, facts: dict[str, object]) -> None:
+    files, directory = red.files(), str(facts["directory"])
+    words = shlex.join(providers.restart_command("local", directory=directory, unit=""))
+    host = kit.Host({**facts, "restart_command": ["sh", "-c", f"{words}; true"]})  # it starts, as systemd sees it
+    with pytest.raises(kit.Refused, match=r"settings are back and it is up; refused with .*: Redis lets nobody in "):
+        CONFIG.apply(b'rename-command AUTH ""\n', host)
+    assert (red.files(), red.fleet.client(red.instance, "PING")) == (files, "PONG\n")
 
 
 def test_a_replica_without_its_primary_is_set_as_any(red: Configured, facts: dict[str, object]) -> None:
