@@ -129,7 +129,7 @@ def check(host: kit.Host, text: str, main_file: str, link: "Optional[Link]") -> 
         words = ["--defaults-file=" + candidate]
         if os.path.basename(program) == "mysqld" and "MariaDB" not in _said(host, [program, "--version"]):
             _said(host, [program, *words, "--validate-config"], wanted)
-            words += MYSQL_ALONE
+            words += [word for word in MYSQL_ALONE if _variable(word.partition("=")[0].lstrip("-")) not in wanted]
         # The table that is wanted comes after 100 KiB of help, so it goes to a file.
         to_file = ["sh", "-c", 'told=$1; shift; exec "$0" "$@" --help --verbose > "$told"', program, told]
         _refuse_adjusted(_said(host, to_file + words, wanted), wanted)
