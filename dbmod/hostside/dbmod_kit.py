@@ -125,8 +125,8 @@ class Host:
         if not self.check:
             try:
                 files.replace_file(self.path(path), data, mode, owner, self.path(like) if like else None)
-            except OSError as error:
-                raise Refused("%s cannot be written (%s)" % (path, error.strerror)) from None
+            except (OSError, files.Unusable) as error:
+                raise Refused("%s cannot be written (%s)" % (path, getattr(error, "strerror", error))) from None
         return True
 
     def make_directory(self, path: str) -> bool:
