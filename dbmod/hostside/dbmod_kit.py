@@ -12,6 +12,7 @@ from . import dbmod_files as files
 MESSAGE_LIMIT = 255  # characters of a message; the width of the registry's own texts
 PATHS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # an SSH session's PATH often lacks sbin
 LIMIT_SECONDS = 300  # of a type's function, where nobody says another one
+TEMPORARY = "/tmp"  # noqa: S108  (other users get in; TMPDIR may be root's alone, as libpam-tmpdir makes it)
 TEST_ROOT = "DBMOD_TEST_ROOT"  # a scratch root for tests of types of host scope; absent anywhere else
 
 

@@ -100,7 +100,7 @@ def check(host: kit.Host, text: str, main_file: str, link: "Optional[Link]") -> 
     wanted = settings(text)
     main = host.path(main_file)
     data = _data(host, main_file)
-    folder = tempfile.mkdtemp(prefix="dbmod-postgresql-")
+    folder = tempfile.mkdtemp(prefix="dbmod-postgresql-", dir=kit.TEMPORARY)
     try:
         candidate, alone = folder + "/postgresql.conf", folder + "/alone.conf"
         with open(candidate, "w", encoding="utf-8") as file:

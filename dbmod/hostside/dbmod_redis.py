@@ -255,7 +255,7 @@ def _program(link: Optional[Link]) -> str:
 @contextlib.contextmanager
 def _scratch(text: str, program: str) -> Iterator[Link]:
     """Run a server that keeps nothing, listens on a socket of its own alone, and ends with the block."""
-    folder = tempfile.mkdtemp(prefix="dbmod-redis-")
+    folder = tempfile.mkdtemp(prefix="dbmod-redis-", dir=kit.TEMPORARY)
     process = None
     try:
         quiet = "".join('%s "%s"\n' % one for one in sorted(QUIET.items()))

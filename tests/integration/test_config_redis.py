@@ -3,6 +3,7 @@
 import os
 import shlex
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -274,6 +275,15 @@ def test_a_server_that_runs_a_script_is_not_said_to_refuse_the_password(
             CONFIG.apply(b"hz 20\n", kit.Host(facts))
         red.fleet.client(red.instance, "SCRIPT KILL")
     red.fleet.client(red.instance, "CONFIG SET busy-reply-threshold 5000")
+
+
+def test_settings_are_tried_where_another_user_gets_in(
+    red: Configured, facts: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session's TMPDIR may be its user's alone; as root, the scratch server runs as nobody."""
+    tmp_path.chmod(0o700)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert CONFIG.apply(b"hz 20\n", kit.Host(facts, check=True)).message.endswith(" in effect")
 
 
 def test_settings_of_another_server_are_refused(red: Configured) -> None:
