@@ -108,7 +108,6 @@ KEYS = ("listen", "flags", "user", "password_file", "datastore")
 DECLARES = kit.Declares(needs=("root", "systemd"), keys=KEYS, datastores=tuple(SERVERS), admin=True)
 
 ACCOUNT = "dbmod_exporter"
-WAIT_SECONDS = 200  # while other exporters of this host start; a type itself has 300
 HEALTH_SECONDS = 20
 POLL_SECONDS = 0.25
 SCRAPE_SECONDS = 10
@@ -221,7 +220,7 @@ def apply(contents, host):
         return kit.Outcome(False, service.message)
     if host.check:
         return kit.Outcome(True, "%s would be started on %s" % (service.exporter.name, service.wanted.listen))
-    with host.alone(WAIT_SECONDS):  # two with the same place to listen would take each other's answers for their own
+    with host.alone(host.patience_seconds()):  # two with one place to listen would take each other's answers for theirs
         make(service, login, before)
     return kit.Outcome(True, service.message)
 
