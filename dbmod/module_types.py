@@ -15,11 +15,13 @@ from typing import Any
 import msgspec
 
 from dbmod import config, errors, names, paths
+from dbmod.hostside import dbmod_child as child
 from dbmod.hostside import dbmod_kit as kit
 
 PREFIX = "dbmod_"
 NEEDS = ("root", "systemd")
 SCOPES = ("instance", "host")
+VALIDATE_SECONDS = 30  # as in a type's trials
 
 
 class ModuleType(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,21 +103,30 @@ def functions(module_type: ModuleType) -> kit.Type:
 
 
 def validate(module_type: ModuleType, contents: bytes) -> None:
-    """Ask the type whether contents are good.
+    """Ask the type whether contents are good, in a child, as hosts do: it may take for ever.
 
     Raises  BadInput with the type's own reason; the contents are in no message
     """
-    try:
-        functions(module_type).validate(contents)
-    except kit.Refused as refusal:
-        raise errors.BadInput(kit.one_line(str(refusal))) from None
-    except errors.DbmodError:
-        raise
-    except (Exception, SystemExit) as error:  # noqa: BLE001  (a type's own code; its text may hold contents)
+    kind = functions(module_type)
+
+    def asked() -> dict[str, str]:
+        try:
+            kind.validate(contents)
+        except kit.Refused as refusal:
+            return {"refused": kit.one_line(str(refusal))}
+        except BaseException as error:  # noqa: BLE001  (a type's own code; its text may hold contents)
+            return {"failed": type(error).__name__}
+        return {}
+
+    ended = child.run(asked, VALIDATE_SECONDS)
+    answer = {"failed": ended.problem} if ended.answer is None else ended.answer
+    if "refused" in answer:
+        raise errors.BadInput(answer["refused"])
+    if "failed" in answer:
         raise errors.BadInput(
-            f"{type(error).__name__} in {module_type.name}'s validate",
+            f"{answer['failed']} in {module_type.name}'s validate",
             next_step=f"correct {module_type.path}, or use --no-validate",
-        ) from None
+        )
 
 
 def _described(name: str, path: Path) -> ModuleType:

@@ -221,9 +221,17 @@ def made(site, link, rendered, expected, restarts):
     left = overrides.left(site, now, found, stuck)
     tried = {name: value for name, value in differing.items() if name not in left}
     unseen = [] if is_whole else set(state["unseen"]) | (set(old_state["unseen"]) - set(names))
-    waiting = sorted(set(waiting) | set(unseen) | (set(link.make_live(tried)) - set(found)))
+    waiting = sorted(set(waiting) | set(unseen) | (set(made_live(link, tried)) - set(found)))
     state["pending"] = dropin.restarted(site, link, waiting, old, restarts)
     return settled(site, state, is_change=not is_placed or state["pending"] != waiting, tried=tried)
+
+
+def made_live(link, wanted):
+    """Set values at run time; give the names that need a restart."""
+    try:
+        return link.make_live(wanted)
+    except kit.Refused as refusal:
+        raise kit.Refused("%s; the settings are written, apply them again once it answers" % refusal) from None
 
 
 def settled(site, state, is_change, tried):

@@ -196,8 +196,8 @@ def apply(contents, host):
 def remove(contents, host):
     kept = kept_by(host)
     wanted = wanted_of(contents) if contents else None
-    if kept is None:
-        kept = found_as_wanted(wanted, host) if wanted else {}
+    if kept is None:  # only recorded; or the apply failed before it touched anything, and the file is not ours
+        kept = found_as_wanted(wanted, host) if wanted and not host.unfinished else {}
     changed = [put(path, before, host) for path, before in kept.items()]
     if wanted and (any(changed) or host.unfinished):
         notify(wanted, host)

@@ -78,6 +78,7 @@ sha256:
   sample: 2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824
 """
 
+import contextlib
 import re
 
 from ansible.module_utils import dbmod_kit as kit
@@ -169,7 +170,8 @@ def restart(host, before):
         else:
             host.write_file(FILE, before)
         if has_key(before or b""):
-            host.command(words)
+            with contextlib.suppress(kit.Refused):
+                host.command(words, limit_seconds=host.patience_seconds())
         raise
 
 

@@ -108,7 +108,6 @@ KEYS = ("listen", "flags", "user", "password_file", "datastore")
 DECLARES = kit.Declares(needs=("root", "systemd"), keys=KEYS, datastores=tuple(SERVERS), admin=True)
 
 ACCOUNT = "dbmod_exporter"
-WAIT_SECONDS = 200  # while other exporters of this host start; a type itself has 300
 HEALTH_SECONDS = 20
 POLL_SECONDS = 0.25
 SCRAPE_SECONDS = 10
@@ -221,7 +220,7 @@ def apply(contents, host):
         return kit.Outcome(False, service.message)
     if host.check:
         return kit.Outcome(True, "%s would be started on %s" % (service.exporter.name, service.wanted.listen))
-    with host.alone(WAIT_SECONDS):  # two with the same place to listen would take each other's answers for their own
+    with host.alone(host.patience_seconds()):  # two with one place to listen would take each other's answers for theirs
         make(service, login, before)
     return kit.Outcome(True, service.message)
 
@@ -362,14 +361,11 @@ def drop_account(login, host):
 @contextlib.contextmanager
 def connected(server, host):
     """Log in to the server as its administrator."""
-    try:
-        link = server.connect(host, main_of(server, host))
-        if link is None:
-            raise kit.Refused("%s does not answer" % server.TITLE)
-        with contextlib.closing(link):
-            yield link
-    except OSError:
-        raise kit.Refused("%s does not answer any more" % server.TITLE) from None
+    link = server.connect(host, main_of(server, host))
+    if link is None:
+        raise kit.Refused("%s does not answer" % server.TITLE)
+    with contextlib.closing(link):
+        yield link
 
 
 def main_of(server, host):

@@ -45,6 +45,8 @@ def run(work: Callable[[], Dict[str, Any]], limit_seconds: float) -> Ended:
     if line is None:
         _kill_all(child, spared)
         return Ended(None, "timed out after %g s" % limit_seconds)
+    if not line.endswith(b"\n"):
+        os.kill(child, KILL)  # it may have closed the pipe, and go on
     _, status = os.waitpid(child, 0)
     try:
         return Ended(json.loads(line.decode("utf-8")), "")

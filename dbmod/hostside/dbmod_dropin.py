@@ -142,7 +142,7 @@ def restart(site: Site, started: Optional[str]) -> str:
     if ended.code != 0:
         said = [line for line in (ended.output + ended.errors).splitlines() if line.strip()]
         return kit.one_line(said[0])[:100] if said else "its restart command ended with code %d" % ended.code
-    answered = time.monotonic()
+    answered, reason = time.monotonic(), "it does not answer after its restart"
     while time.monotonic() < min(answered + site.server.DOWN_SECONDS, until):
         try:
             with connected(site) as link:
@@ -150,8 +150,10 @@ def restart(site: Site, started: Optional[str]) -> str:
                     return ""
         except kit.Busy:
             answered = time.monotonic()
+        except kit.Refused as refusal:  # it lets us in no more, or died once more
+            reason = str(refusal)
         time.sleep(POLL_SECONDS)
-    return "it does not answer after its restart"
+    return reason
 
 
 def restarted(site: Site, link: Any, waiting: List[str], old: Old, restarts: bool) -> List[str]:

@@ -12,6 +12,7 @@ from . import dbmod_files as files
 MESSAGE_LIMIT = 255  # characters of a message; the width of the registry's own texts
 PATHS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # an SSH session's PATH often lacks sbin
 LIMIT_SECONDS = 300  # of a type's function, where nobody says another one
+TEMPORARY = "/tmp"  # noqa: S108  (other users get in; TMPDIR may be root's alone, as libpam-tmpdir makes it)
 TEST_ROOT = "DBMOD_TEST_ROOT"  # a scratch root for tests of types of host scope; absent anywhere else
 
 
@@ -125,8 +126,8 @@ class Host:
         if not self.check:
             try:
                 files.replace_file(self.path(path), data, mode, owner, self.path(like) if like else None)
-            except OSError as error:
-                raise Refused("%s cannot be written (%s)" % (path, error.strerror)) from None
+            except (OSError, files.Unusable) as error:
+                raise Refused("%s cannot be written (%s)" % (path, getattr(error, "strerror", error))) from None
         return True
 
     def make_directory(self, path: str) -> bool:

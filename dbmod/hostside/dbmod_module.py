@@ -55,6 +55,8 @@ def main(kind: kit.Type) -> None:
             answer = change.change(request, asked, kind, contents, instance)
     except (kit.Refused, files.Unusable) as refusal:
         module.fail(kit.one_line(str(refusal)))
+    except OSError as error:
+        module.fail("dbmod's home cannot be used (%s)" % error.strerror)
     except Exception as error:
         module.fail("%s in %s" % (type(error).__name__, kind.name))
     if answer["status"] != "OK":

@@ -129,7 +129,7 @@ def check(host: kit.Host, text: str, main_file: str, link: "Optional[Link]") -> 
         words = ["--defaults-file=" + candidate]
         if os.path.basename(program) == "mysqld" and "MariaDB" not in _said(host, [program, "--version"]):
             _said(host, [program, *words, "--validate-config"], wanted)
-            words += MYSQL_ALONE
+            words += [word for word in MYSQL_ALONE if _variable(word.partition("=")[0].lstrip("-")) not in wanted]
         # The table that is wanted comes after 100 KiB of help, so it goes to a file.
         to_file = ["sh", "-c", 'told=$1; shift; exec "$0" "$@" --help --verbose > "$told"', program, told]
         _refuse_adjusted(_said(host, to_file + words, wanted), wanted)
@@ -183,8 +183,11 @@ def connect(host: kit.Host, main: str) -> "Optional[Link]":
     is_own = host.read_file("etc/" + MAIN) is not None
     words = [_found("mariadb", "mysql")] + (["--defaults-file=" + host.path("etc/" + MAIN)] if is_own else [])
     link = Link(host, [*words, "--batch", "--skip-column-names", "--connect-timeout=10"])
-    ended = link.ask("SELECT 1;")
+    ended = link.ask("SELECT @@GLOBAL.port;")
     if ended.code == 0:
+        port = ended.output.strip()  # 0 without a network
+        if host.port and port not in ("0", str(host.port)):  # the usual socket of a host may be another one's
+            raise kit.Refused("the socket leads to the server on port %s, not %d" % (port, host.port))
         return link
     if AWAY.search(ended.errors):
         return None
@@ -241,10 +244,6 @@ class Link:
         self._change("SET SESSION sql_log_bin = 0;\nDROP USER IF EXISTS '%s'@'%s';\n" % (name, address))
 
     def _change(self, statements: str) -> None:
-        """Change the accounts of the server that is meant: the usual socket of a host may be another one's."""
-        port = self.ask("SELECT @@GLOBAL.port;\n").output.strip()
-        if self.host.port and port != str(self.host.port):
-            raise kit.Refused("the socket leads to the server on port %s, not %d" % (port, self.host.port))
         ended = self.ask(statements)
         if ended.code != 0:
             found = ERROR.search(ended.errors)  # the rest may quote a statement, with the password

@@ -35,6 +35,7 @@ GRANT pg_monitor TO "{name}";
 PROGRAMS = "/usr/lib/postgresql/*/bin:/usr/pgsql-*/bin"
 LINE = re.compile(r"([A-Za-z_][\w.]*)\s*=\s*(.*)\Z")
 QUOTED = re.compile(r'"([^"]*)"')
+LOADING = ("session_preload_libraries", "local_preload_libraries", "dynamic_library_path")  # at every login
 RESERVED = frozenset(
     [
         "config_file",
@@ -99,7 +100,7 @@ def check(host: kit.Host, text: str, main_file: str, link: "Optional[Link]") -> 
     wanted = settings(text)
     main = host.path(main_file)
     data = _data(host, main_file)
-    folder = tempfile.mkdtemp(prefix="dbmod-postgresql-")
+    folder = tempfile.mkdtemp(prefix="dbmod-postgresql-", dir=kit.TEMPORARY)
     try:
         candidate, alone = folder + "/postgresql.conf", folder + "/alone.conf"
         with open(candidate, "w", encoding="utf-8") as file:
@@ -114,9 +115,12 @@ def check(host: kit.Host, text: str, main_file: str, link: "Optional[Link]") -> 
             words = _as_user(owner.st_uid, owner.st_gid) + words
         _said(host, [*words, "--config-file=" + candidate, "-C", "port"], wanted)
         words += ["--config-file=" + alone, "-C"]
-        return {name: _said(host, [*words, name], wanted) for name in wanted if "." not in name}
+        values = {name: _said(host, [*words, name], wanted) for name in wanted if "." not in name}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    if link is not None:
+        link.try_login({name: values[name] for name in LOADING if name in values})
+    return values
 
 
 def _as_user(uid: int, gid: int) -> List[str]:
@@ -170,7 +174,7 @@ def connect(host: kit.Host, main: str) -> "Optional[Link]":
     said = ended.errors
     if "starting up" in said or "shutting down" in said or "too many" in said or "recovery" in said:
         raise kit.Busy("PostgreSQL takes no connection now")
-    if "Connection refused" in said or "No such file or directory" in said:
+    if "FATAL" not in said and ("Connection refused" in said or "No such file or directory" in said):
         return None
     raise kit.Refused("PostgreSQL does not let us in by its socket (psql ended with code %d)" % ended.code)
 
@@ -191,6 +195,12 @@ class Link:
     def answer(self, statement: str) -> str:
         """Give the one value that a statement asks for; "" where it fails."""
         return self.ask(statement).output.strip()
+
+    def try_login(self, wanted: Values) -> None:
+        """Refuse a library that cannot be loaded: it would end every login, and ours, from the reload on."""
+        said = " ".join("-c " + re.sub(r"([\\\s])", r"\\\1", "%s=%s" % one) for one in sorted(wanted.items()))
+        if wanted and self.host.command(["env", "PGOPTIONS=" + said, *self.words], changes=False).code != 0:
+            raise kit.Refused("PostgreSQL lets nobody log in with these %s" % ", ".join(sorted(wanted)))
 
     def _rows(self, statement: str) -> List[List[str]]:
         ended = self.ask(statement)

@@ -65,6 +65,7 @@ NOBODY = 65534
 # What its exporter asks of every server. Not CONFIG, which tells passwords.
 MONITOR = ["+ping", "+info", "+client|setname", "+cluster|info", "+latency|histogram", "+latency|latest"]
 MONITOR += ["+slowlog|get", "+slowlog|len"]
+BUSY = re.compile(r"LOADING |BUSY |ERR max number of clients ")  # BUSY: a script runs
 WORD = re.compile(r"[a-z][a-z0-9-]*\Z")
 LINE = re.compile(r"Reading the configuration file, at line (\d+)")
 
@@ -127,7 +128,7 @@ def read(link: "Optional[Link]", text: str, names: List[str]) -> Values:
 def connect(host: kit.Host, main: str) -> "Optional[Link]":
     """Log in to the server; None where nothing answers.
 
-    Raises  Refused where it wants a password that is nowhere; Busy while it loads its data
+    Raises  Refused where it wants a password that is nowhere; Busy while it takes no commands
     """
     own = {words[0].lower(): words[1] for words in map(words_of, main.split("\n")) if len(words) == 2}
     held = host.read_file("etc/password")
@@ -141,15 +142,15 @@ def connect(host: kit.Host, main: str) -> "Optional[Link]":
         said = link.ask("AUTH", password) if password else "OK"
         if said == "OK":
             said = link.ask("PING")
-    except OSError:
+    except kit.Refused:
         link.close()
         return None
-    if isinstance(said, Error):
-        link.close()
-        if said.startswith("LOADING"):
-            raise kit.Busy("Redis is still loading its data")
-        raise kit.Refused("Redis lets nobody in with the password of etc/password, or requirepass in its configuration")
-    return link
+    if not isinstance(said, Error) or said.startswith("MASTERDOWN"):  # a replica without its primary takes CONFIG
+        return link
+    link.close()
+    if BUSY.match(said):
+        raise kit.Busy("Redis takes no command now: %s" % said.partition(" ")[2])
+    raise kit.Refused("Redis lets nobody in with the password of etc/password, or requirepass in its configuration")
 
 
 class Error(str):
@@ -170,12 +171,14 @@ class Link:
         self.connection.close()
 
     def ask(self, *words: str) -> Any:
-        """Send a command and read its answer. Raises OSError where the server is gone."""
+        """Send a command and read its answer. Raises Refused where the server is gone, or stuck."""
         encoded = [word.encode("utf-8") for word in words]
-        self.connection.sendall(
-            b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in encoded)
-        )
-        return self._answer()
+        request = b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in encoded)
+        try:
+            self.connection.sendall(request)
+            return self._answer()
+        except OSError:
+            raise kit.Refused("Redis does not answer any more") from None
 
     def _answer(self) -> Any:
         line = self.stream.readline()
@@ -252,7 +255,7 @@ def _program(link: Optional[Link]) -> str:
 @contextlib.contextmanager
 def _scratch(text: str, program: str) -> Iterator[Link]:
     """Run a server that keeps nothing, listens on a socket of its own alone, and ends with the block."""
-    folder = tempfile.mkdtemp(prefix="dbmod-redis-")
+    folder = tempfile.mkdtemp(prefix="dbmod-redis-", dir=kit.TEMPORARY)
     process = None
     try:
         quiet = "".join('%s "%s"\n' % one for one in sorted(QUIET.items()))
@@ -300,7 +303,7 @@ def _answering(process: "subprocess.Popen[bytes]", folder: str, text: str) -> Li
             if link.ask("PING") == "PONG":
                 return link
             link.close()
-        except OSError:
+        except (OSError, kit.Refused):
             connection.close()
         time.sleep(0.01)
     with open(folder + "/log", errors="replace") as log:

@@ -10,6 +10,7 @@ line     what a verb gives for one module: module, type, status, message, change
 """
 
 import contextlib
+import errno
 import os
 import time
 from typing import Any, Callable, Dict, Iterator, Optional
@@ -135,7 +136,8 @@ def _guarded(work: Callable[[], Dict[str, Any]], where: str) -> Callable[[], Dic
         except kit.Refused as refusal:
             message = str(refusal)
         except BaseException as error:
-            cause = " (%s)" % os.strerror(error.errno) if isinstance(error, OSError) and error.errno else ""
+            number = error.errno if isinstance(error, OSError) else None  # a resolver's are below 0
+            cause = " (%s)" % os.strerror(number) if number and number in errno.errorcode else ""
             message = "%s%s in %s" % (type(error).__name__, cause, where)
         return {"status": "ERROR", "message": kit.one_line(message), "changed": False}
 

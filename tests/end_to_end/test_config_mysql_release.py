@@ -112,9 +112,11 @@ def test_missing_line_is_named_where_apparmor_lets_the_server_read(site: Site, h
 def test_setting_is_changed_at_run_time_and_comes_back(oracle: Adopted) -> None:
     process, before = oracle.process(), oracle.get("max_connections")
     text = "[mysqld]\nmax-connections = 70\nsql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'\nslow_query_log\n"
+    text += "log_error_verbosity = 3\n"  # which dbmod itself sets, where it lets the server's program read the rest
     status, message = oracle.apply(text)
     assert (status, message[-10:], oracle.changed()) == ("OK", " in effect", True), message
     assert (oracle.get("max_connections"), oracle.get("slow_query_log")) == ("70", "1")
+    assert oracle.get("log_error_verbosity") == "3"
     assert (oracle.again(), oracle.changed()) == (("OK", message), False)
     oracle.ask("SET GLOBAL max_connections = 33")
     assert oracle.query() == "overridden: max_connections"

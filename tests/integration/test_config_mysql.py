@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from dbmod import local_servers
+from dbmod import config, local_servers, module_types
+from dbmod.hostside import dbmod_kit as kit
 from tests import local_fleet
 from tests.config_modules import Configured, watched
 
@@ -96,3 +97,14 @@ def test_file_that_is_read_later_is_named_and_restarts_nothing_twice(maria: Conf
     assert (state, message[-10:], changed) == ("ok", " in effect", False), message
     assert (_get(maria, "back_log"), _get(maria, "max_connections")) == ("60", "55")
     assert maria.remove("buffer")[1] == "settings removed"
+
+
+def test_socket_of_another_server_is_refused(maria: Configured) -> None:
+    """As the usual one of a host with two servers: settings of the one must not be set in the other."""
+    place, files = local_fleet.place(maria.instance), maria.files()
+    facts = {"instance": maria.instance.id, "datastore": "mysql", "module": "m", "directory": str(place.directory)}
+    config_type = module_types.functions(module_types.find(config.Settings(), "config"))
+    wrong = f"the socket leads to the server on port {place.port}, not {place.port + 1}"
+    with pytest.raises(kit.Refused, match=wrong):
+        config_type.apply(b"[mysqld]\nmax_connections = 50\n", kit.Host({**facts, "port": place.port + 1}))
+    assert maria.files() == files

@@ -112,6 +112,18 @@ def test_bad_setting_is_never_live(post: Configured) -> None:
     assert (_started(post), post.files()) == (started, files)
 
 
+def test_library_that_cannot_be_loaded_locks_nobody_out(post: Configured) -> None:
+    files = post.files()
+    for name in ("session_preload_libraries", "local_preload_libraries"):
+        state, message, _ = post.apply("library", f"{name} = 'auto_explain, no such library'\n")
+        assert (state, message) == ("error", f"PostgreSQL lets nobody log in with these {name}")
+    assert post.files() == files
+    state, message, _ = post.apply("library", "session_preload_libraries = 'auto_explain, $libdir/pgrowlocks'\n")
+    assert (state, message[-10:]) == ("ok", " in effect"), message
+    assert _get(post, "session_preload_libraries") == "auto_explain, $libdir/pgrowlocks"
+    assert post.remove("library")[0] == "ok"
+
+
 def test_server_that_does_not_come_up_gets_the_old_settings_back(post: Configured) -> None:
     files = post.files()
     state, message, _ = post.apply("buffers", "shared_preload_libraries = 'no_such_library'\n")

@@ -1,17 +1,22 @@
 """The type config on a real Redis: at run time, by a restart, refused, put back, overridden, removed."""
 
 import os
+import shlex
+import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from dbmod import config, fleet, local_servers, module_types
+from dbmod import config, fleet, local_servers, module_types, providers
 from dbmod.hostside import dbmod_dropin
 from dbmod.hostside import dbmod_kit as kit
 from tests import local_fleet
 from tests.config_modules import Configured, watched
+from tests.faults import failpoints
 
 pytestmark = pytest.mark.patient
 CONFIG = module_types.functions(module_types.find(config.Settings(), "config"))
@@ -212,6 +217,73 @@ def test_a_restart_that_hangs_leaves_the_time_to_put_the_old_settings_back(
         CONFIG.apply(b"databases 19\n", host)
     assert time.monotonic() < host.deadline
     assert red.files() == files
+
+
+def test_a_server_that_dies_while_it_is_set_is_named(red: Configured, facts: dict[str, object]) -> None:
+    settings, files = red.directory.parent / "redis.conf", red.files()
+    before = settings.read_bytes()
+    settings.write_bytes(before + b"slowlog-max-len 128\n")  # a line to look at, between writing and setting
+
+    def kill_once_written() -> None:
+        deadline = time.monotonic() + 60
+        while not (red.directory / "dbmod-m.conf").exists() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        os.kill(red.pid(), signal.SIGKILL)
+
+    gone = "Redis does not answer any more; the settings are written, apply them again once it answers"
+    with ThreadPoolExecutor() as pool:
+        pool.submit(kill_once_written)
+        with pytest.raises(kit.Refused, match=gone):
+            CONFIG.apply(b"hz 20\nslowlog-max-len 90\n", kit.Host(facts))
+    settings.write_bytes(before)
+    red.restart()
+    assert _get(red, "hz") == "20"
+    CONFIG.apply(b"hz 20\nslowlog-max-len 90\n", kit.Host(facts, unfinished=True))
+    CONFIG.remove(b"hz 20\nslowlog-max-len 90\n", kit.Host(facts))
+    assert (red.files(), _get(red, "slowlog-max-len")) == (files, "128")
+
+
+@pytest.mark.nightly
+def test_a_server_that_lets_us_in_no_more_gets_the_old_settings_back(red: Configured, facts: dict[str, object]) -> None:
+    files, directory = red.files(), str(facts["directory"])
+    words = shlex.join(providers.restart_command("local", directory=directory, unit=""))
+    host = kit.Host({**facts, "restart_command": ["sh", "-c", f"{words}; true"]})  # it starts, as systemd sees it
+    with pytest.raises(kit.Refused, match=r"settings are back and it is up; refused with .*: Redis lets nobody in "):
+        CONFIG.apply(b'rename-command AUTH ""\n', host)
+    assert (red.files(), red.fleet.client(red.instance, "PING")) == (files, "PONG\n")
+
+
+def test_a_replica_without_its_primary_is_set_as_any(red: Configured, facts: dict[str, object]) -> None:
+    red.fleet.client(red.instance, "CONFIG SET replica-serve-stale-data no")
+    red.fleet.client(red.instance, "REPLICAOF 127.0.0.1 1")
+    assert red.fleet.client(red.instance, "PING").startswith("MASTERDOWN ")
+    assert CONFIG.apply(b"hz 20\n", kit.Host(facts)).message.endswith(" in effect")
+    assert _get(red, "hz") == "20"
+    CONFIG.remove(b"hz 20\n", kit.Host(facts))
+    red.fleet.client(red.instance, "REPLICAOF NO ONE")
+    red.fleet.client(red.instance, "CONFIG SET replica-serve-stale-data yes")
+
+
+def test_a_server_that_runs_a_script_is_not_said_to_refuse_the_password(
+    red: Configured, facts: dict[str, object]
+) -> None:
+    red.fleet.client(red.instance, "CONFIG SET busy-reply-threshold 10")
+    with ThreadPoolExecutor() as pool:
+        pool.submit(red.fleet.client, red.instance, "EVAL 'while true do end' 0")
+        failpoints.until(lambda: red.fleet.client(red.instance, "PING"), lambda said: said.startswith("BUSY "), "it")
+        with pytest.raises(kit.Busy, match=r"Redis takes no command now: Redis is busy running a script\."):
+            CONFIG.apply(b"hz 20\n", kit.Host(facts))
+        red.fleet.client(red.instance, "SCRIPT KILL")
+    red.fleet.client(red.instance, "CONFIG SET busy-reply-threshold 5000")
+
+
+def test_settings_are_tried_where_another_user_gets_in(
+    red: Configured, facts: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session's TMPDIR may be its user's alone; as root, the scratch server runs as nobody."""
+    tmp_path.chmod(0o700)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert CONFIG.apply(b"hz 20\n", kit.Host(facts, check=True)).message.endswith(" in effect")
 
 
 def test_settings_of_another_server_are_refused(red: Configured) -> None:

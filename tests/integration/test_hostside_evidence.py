@@ -139,6 +139,8 @@ def test_a_strangers_file_among_the_types_hides_no_module(host: hosts.Host, make
         ("raise kit.Refused('the server does not answer')", "unknown", "the server does not answer"),
         ("raise ValueError('secret')", "unknown", "ValueError in mine's query"),
         ("raise OSError(28, 'secret')", "unknown", "OSError (No space left on device) in mine's query"),
+        ("raise OSError(-2, 'secret')", "unknown", "OSError in mine's query"),  # as a name that is not found
+        ("raise OSError('secret', 'secret')", "unknown", "OSError in mine's query"),
         ("time.sleep(60)", "unknown", "timed out after 0.5 s"),
     ],
 )

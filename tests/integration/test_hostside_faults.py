@@ -6,13 +6,14 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from dbmod import processes, transport
+from dbmod import paths, processes, transport
 from tests import hosts
 
 Figure = Callable[[str, str], None]
@@ -164,6 +165,18 @@ def test_a_read_only_disk_is_an_error_with_its_reason(host: hosts.Host, small_di
     assert sent.result.status == "ERROR"
     assert "Read-only file system" in sent.result.message
     assert host.look("query", "ping").result.message == "Module.V1"
+
+
+@pytest.mark.root
+def test_a_read_only_disk_is_told_by_an_ordinary_ansible_module_too(small_disk: Path) -> None:
+    (small_disk / "home").mkdir()
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    python = Path(sys.executable)
+    words = [str(python.parent / "ansible"), "localhost", "-c", "local", "-e", f"ansible_python_interpreter={python}"]
+    words += ["-m", "dbmod_ping", "-a", f"contents=message=1 home={small_disk}/home"]
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(paths.content() / "ansible.cfg")}
+    said = subprocess.run(words, env=environment, capture_output=True, text=True, check=False).stdout
+    assert "dbmod's home cannot be used (Read-only file system)" in said
 
 
 FAILPOINTS = {

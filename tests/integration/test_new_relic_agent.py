@@ -65,6 +65,28 @@ def test_license_restarts_only_on_change_and_rolls_back_what_does_not_start(remo
 
 
 @pytest.mark.root
+def test_license_that_hangs_the_agent_is_given_up_in_time(remote: Remote) -> None:
+    Agent(remote.machine)
+    file, slow = remote.root / FILE, remote.root / "etc/systemd/system/newrelic-infra.service.d/slow.conf"
+    file.write_text("license_key: 0123456789of_before\n")
+    slow.parent.mkdir()
+    slow.write_text("[Service]\nExecStartPre=/bin/sleep 60\n")
+    remote.machine.run("systemctl", "daemon-reload")
+    try:
+        failed = remote.apply("new_relic_license", LICENSE, time_limit_seconds=6).result
+    finally:
+        slow.unlink()
+        slow.parent.rmdir()
+        remote.machine.run("systemctl", "daemon-reload")
+        remote.machine.run("systemctl", "stop", "newrelic-infra")
+    assert (failed.status, failed.message) == (
+        "ERROR",
+        "New Relic license key not installed: systemctl timed out after 4 s",
+    )
+    assert file.read_text() == "license_key: 0123456789of_before\n"
+
+
+@pytest.mark.root
 def test_license_restarts_after_a_kill_between_file_and_restart(remote: Remote) -> None:
     """The file already has the key when the second try comes, and the agent does not know it yet."""
     agent = Agent(remote.machine)

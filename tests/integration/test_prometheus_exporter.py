@@ -180,6 +180,11 @@ def test_what_does_not_work_leaves_the_exporter_of_before(redis: Server) -> None
     assert not redis.is_known("not-the-password")
     assert redis.login() == login
 
+    redis.machine.run("systemd-run", "--quiet", "flock", "/var/lib/dbmod", "sleep", "7")  # as another exporter does
+    late = redis.apply("prometheus_exporter", b"listen=127.0.0.1:9124\n", time_limit_seconds=6).result
+    assert (late.status, late.message[:43]) == ("ERROR", "another one is at work on this host (waited")
+    assert redis.well(first) == (message, True)
+
     said = redis.ill(b"listen=127.0.0.1:9123\n", module="0065a8ed-0668-4db5-a4ad-d88d0a166389")
     assert said == "another module has the exporter of this server: remove that one first"
     redis.removed()

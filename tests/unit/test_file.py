@@ -52,6 +52,14 @@ def test_a_validation_that_fails_changes_nothing(host: kit.Host, tmp_path: Path)
     assert (tmp_path / "root/etc/a").read_bytes() == b"old"
 
 
+def test_what_was_never_applied_is_not_removed_although_it_is_the_same(host: kit.Host, tmp_path: Path) -> None:
+    contents = b"path=/etc/a\nvalidate=false %s\n\nold"
+    with pytest.raises(kit.Refused, match="the validation ended with code 1; nothing was changed"):
+        FILE.apply(contents, host)
+    assert FILE.remove(contents, a_host(tmp_path, unfinished=True)) == kit.Outcome(False, "")
+    assert (tmp_path / "root/etc/a").read_bytes() == b"old"
+
+
 def test_a_unit_that_fails_gets_the_file_of_before(host: kit.Host, tmp_path: Path) -> None:
     contents = b"path=/etc/a\nnotify=restart db\n\nnew"
     fails = tmp_path / "root/systemctl.fails"

@@ -118,6 +118,11 @@ def test_host_refuses_with_the_path_and_the_reason(tmp_path: Path, monkeypatch: 
     host = a_host(tmp_path, monkeypatch)
     with pytest.raises(kit.Refused, match=r"/no/file cannot be written \(No such file or directory\)"):
         host.write_file("/no/file", b"1")
+    (tmp_path / "own/.blocked.dbmod").touch()
+    with pytest.raises(
+        kit.Refused, match=r"blocked cannot be written \(\.blocked\.dbmod is not a folder of dbmod's own\)"
+    ):
+        host.write_file("blocked", b"1")
     with pytest.raises(kit.Refused, match=r"/etc cannot be read \(Is a directory\)"):
         host.read_file("/etc")
     with pytest.raises(kit.Refused, match=r"no-such-program cannot be run"):
@@ -195,6 +200,12 @@ def test_child_that_vanishes_is_no_answer() -> None:
         os.kill(os.getpid(), 9)
         return {}
 
+    def close_all() -> dict[str, object]:
+        os.closerange(3, 1000)
+        time.sleep(600)
+        return {}
+
+    assert dbmod_child.run(close_all, 5) == dbmod_child.Ended(None, "ended without a result (signal 9)")
     assert dbmod_child.run(vanish, 5) == dbmod_child.Ended(None, "ended without a result (code 7)")
     assert dbmod_child.run(kill, 5) == dbmod_child.Ended(None, "ended without a result (signal 9)")
 

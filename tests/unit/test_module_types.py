@@ -85,7 +85,24 @@ def test_validate_gives_the_types_own_reason(tmp_path: Path) -> None:
         with pytest.raises(errors.BadInput) as refusal:
             module_types.validate(mine, b"CANARY")
         assert refusal.value.what == f"{kind} in mine's validate"
-    assert refusal.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("import time; time.sleep(600)", "timed out after 0.2 s in mine's validate"),
+        ("raise kit.Refused('')", ""),
+        ("import os; os.kill(os.getpid(), 9)", "ended without a result (signal 9) in mine's validate"),
+    ],
+)
+def test_validate_that_never_ends_dies_or_gives_no_reason_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, reason: str
+) -> None:
+    monkeypatch.setattr(module_types, "VALIDATE_SECONDS", 0.2)
+    settings = with_types(tmp_path, mine=GOOD.replace("    pass", f"    {code}"))
+    with pytest.raises(errors.BadInput) as refusal:
+        module_types.validate(module_types.find(settings, "mine"), b"CANARY")
+    assert (refusal.value.what, "--no-validate" in str(refusal.value.next_step)) == (reason, reason != "")
 
 
 def test_listing_imports_neither_ansible_nor_yaml() -> None:
