@@ -5,7 +5,7 @@ A datastore says how in roles/datastore_<name>/health.py, which names this part 
 
 connect(host)    gives a link to the server, or None where nothing answers; raises kit.Refused, kit.Busy
 standing(link, host, max_lag_seconds)
-                 gives a Standing; None where the link leads to another server, or that tells nothing
+                 gives a Standing; None where the server tells nothing
 HELLO            bytes to which a server of its kind reacts, whoever sends them; empty where it speaks first
 """
 

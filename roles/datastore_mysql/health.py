@@ -21,12 +21,9 @@ def connect(host: kit.Host) -> Any:
     return mysql.connect(host, "")
 
 
-def standing(link: Any, host: kit.Host, max_lag_seconds: Optional[int]) -> Optional[health.Standing]:
-    known = link.values(["port", "wsrep_on", "wsrep_cluster_address"])
-    if known["port"] != str(host.port):  # the usual socket of a host may be another one's
-        return None
+def standing(link: Any, host: kit.Host, max_lag_seconds: Optional[int]) -> health.Standing:
     sources = rows(link.ask(SOURCES, "--column-names").output)
-    faults = step_faults(link, known)
+    faults = step_faults(link)
     if max_lag_seconds is not None:
         faults += [fault for source in sources for fault in copy_faults(source, max_lag_seconds)]
     return health.Standing(faults, is_replica=bool(sources))
@@ -47,8 +44,9 @@ def copy_faults(source: Dict[str, str], max_lag_seconds: int) -> List[str]:
     return faults + ["%d s behind, and max_lag is %d" % (lag, max_lag_seconds) for lag in late]
 
 
-def step_faults(link: Any, known: Dict[str, str]) -> List[str]:
+def step_faults(link: Any) -> List[str]:
     """Tell of a member of a Galera cluster whether it has what the others have; one that is still alone is well."""
+    known = link.values(["wsrep_on", "wsrep_cluster_address"])
     if known.get("wsrep_on", "OFF") == "OFF" or not known.get("wsrep_cluster_address"):
         return []
     names = ", ".join("'%s'" % name for name in STEP)
