@@ -6,7 +6,7 @@ from typing import List, Optional, Sequence
 
 from . import dbmod_kit as kit
 
-FETCH_SECONDS = 120  # of each try; a type itself has 300
+FETCH_SECONDS = 120  # of each try, where the type has as much time left
 APT = ["apt-get", "--quiet", "--yes", "--no-install-recommends", "--option=DPkg::Lock::Timeout=60"]
 APT += ["--option=Dpkg::Options::=--force-confold"]
 # needrestart would restart other services of the host, the database server among them.
@@ -54,4 +54,4 @@ def _install_with_apt(package: str, host: kit.Host) -> None:
 
 
 def _run(words: List[str], host: kit.Host) -> int:
-    return host.command(words, environment=SILENT, limit_seconds=FETCH_SECONDS).code
+    return host.command(words, environment=SILENT, limit_seconds=min(FETCH_SECONDS, host.patience_seconds())).code
