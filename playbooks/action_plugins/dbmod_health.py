@@ -24,5 +24,7 @@ class ActionModule(ActionBase):
         if self._task.check_mode and "wait_seconds" in arguments:
             return result | {"skipped": True}  # nothing was done that it could wait for
         host = doors.plain_host(task_vars, self._templar.template)
-        run = doors.run_of_play(task_vars)
-        return result | doors.guarded(lambda: health_call.carry_out(run, host, host_call.sender(self), **arguments))
+        run, name = doors.run_of_play(task_vars), str(doors.plain(task_vars["inventory_hostname"]))
+        return result | doors.guarded(
+            lambda: health_call.carry_out(run, host, host_call.sender(self), name=name, **arguments)
+        )
