@@ -58,7 +58,8 @@ def plan_rollback(context: Context, run_id: str) -> Planned:
     """Plan to put back, on the hosts that a run changed, the version each had; what it had not is removed again.
 
     Its batches are of the run's last size. Between them it waits only where a type restarts the server, which needs
-    the time to settle: nobody has to look at each step on a way back. No hour stops it halfway.
+    the time to settle: nobody has to look at each step on a way back. No hour stops it halfway. With a gate each server
+    has to be well afterwards; before it may well not be. The user's tasks are around the run, not around this.
     """
     with context.transaction("rollback") as tables:
         run = lookup.run(tables, run_id)
@@ -78,6 +79,8 @@ def plan_rollback(context: Context, run_id: str) -> Planned:
                 max_unreachable=None,
                 not_after="",
                 on_failure="stop",
+                before_host="",
+                after_host="",
             ),
             skipped=[*skipped, *missing],
             options={"check": False},

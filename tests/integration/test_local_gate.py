@@ -97,6 +97,25 @@ def test_servers_that_hang_or_are_gone_are_left_alone_in_a_minute_and_a_half(emp
     assert 60 < took < 90
 
 
+def test_a_server_that_is_not_well_after_it_got_its_version_back_counts_as_not_put_back(
+    empty: LocalFleet, tmp_path: Path
+) -> None:
+    pair = Pair(empty, "redis")
+    tasks = tmp_path / "after.yml"
+    stop = "kill -STOP $(cat {{ dbmod_directory }}/server.pid) && false"
+    tasks.write_text(f"- name: Stop it\n  ansible.builtin.shell: {stop}\n")
+    pace = Pace(gate=True, after_host=str(tasks), on_failure="rollback", batch_size=1)
+    run = empty.planned(operations.plan_apply(empty.context, Selection(all=True), ["mymod"], pace=pace))
+    os.kill(int((local_fleet.place(pair.primary).directory / "server.pid").read_text()), signal.SIGCONT)
+    tables = empty.context.store.snapshot()
+    [back] = tables.find(Run, verb="rollback", follows=run.id)
+    [one] = tables.find(Attempt, run_id=back.id)
+    assert (one.instance_id, one.state, back.state) == (pair.primary.id, "error", "failed")
+    assert one.message == "See that its server is still well: no answer in 20 seconds"
+    assert one.evidence is not None
+    assert one.evidence.removed is not None
+
+
 @pytest.mark.nightly
 @pytest.mark.timeout(900)  # each look that ends badly takes its minute
 def test_mariadb_replica_that_stopped_or_is_behind_is_left_alone(empty: LocalFleet) -> None:
