@@ -32,6 +32,13 @@ def run(work: Callable[[], Dict[str, Any]], limit_seconds: float) -> Ended:
     work    must not raise; what it gives must be JSON of at most ANSWER_LIMIT_BYTES
     """
     _prctl(SET_CHILD_SUBREAPER, 1)  # descendants that detach come to us, where we can find them
+    try:
+        return _run(work, limit_seconds)
+    finally:
+        _prctl(SET_CHILD_SUBREAPER, 0)  # whoever calls need not wait for what comes later
+
+
+def _run(work: Callable[[], Dict[str, Any]], limit_seconds: float) -> Ended:
     spared = set(_children())
     reader, writer = os.pipe()
     child = os.fork()

@@ -3,6 +3,8 @@
 import ast
 import json
 import os
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -190,6 +192,16 @@ def test_host_keeps_what_a_type_needs_later(tmp_path: Path) -> None:
 
 def test_child_gives_the_answer() -> None:
     assert dbmod_child.run(lambda: {"a": 1}, 5) == dbmod_child.Ended({"a": 1}, "")
+
+
+def test_after_a_child_orphans_of_others_are_not_ours() -> None:
+    """Who is given them has to wait for them: the command, and a test that kills a server's whole family."""
+    dbmod_child.run(dict, 5)
+    words = ["/bin/sh", "-c", "sleep 60 >/dev/null & echo $!"]
+    orphan = int(subprocess.run(words, capture_output=True, check=True).stdout)
+    parent = int(Path(f"/proc/{orphan}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(orphan, signal.SIGKILL)
+    assert parent != os.getpid()
 
 
 def test_child_that_vanishes_is_no_answer() -> None:
