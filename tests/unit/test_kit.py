@@ -197,7 +197,7 @@ def test_child_gives_the_answer() -> None:
 def test_after_a_child_orphans_of_others_are_not_ours() -> None:
     """Who is given them has to wait for them: the command, and a test that kills a server's whole family."""
     dbmod_child.run(dict, 5)
-    words = ["/bin/sh", "-c", "sleep 60 >/dev/null & echo $!"]
+    words = ["/bin/sh", "-c", "sleep 60 >/dev/null 2>&1 & echo $!"]
     orphan = int(subprocess.run(words, capture_output=True, check=True).stdout)
     parent = int(Path(f"/proc/{orphan}/stat").read_text().rpartition(")")[2].split()[1])
     os.kill(orphan, signal.SIGKILL)
