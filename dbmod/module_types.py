@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 
 from dbmod import config, errors, names, paths
-from dbmod.hostside import dbmod_child as child
 from dbmod.hostside import dbmod_kit as kit
 
 PREFIX = "dbmod_"
@@ -107,6 +106,8 @@ def validate(module_type: ModuleType, contents: bytes) -> None:
 
     Raises  BadInput with the type's own reason; the contents are in no message
     """
+    from dbmod.hostside import dbmod_child as child  # only for those who register a module
+
     kind = functions(module_type)
 
     def asked() -> dict[str, str]:
