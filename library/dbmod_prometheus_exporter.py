@@ -361,19 +361,11 @@ def drop_account(login, host):
 @contextlib.contextmanager
 def connected(server, host):
     """Log in to the server as its administrator."""
-    link = server.connect(host, main_of(server, host))
+    link = server.connect(host, dropin.main_of(server, host))
     if link is None:
         raise kit.Refused("%s does not answer" % server.TITLE)
     with contextlib.closing(link):
         yield link
-
-
-def main_of(server, host):
-    """Give the text of the server's own configuration, "" where it lies elsewhere than distributions have it."""
-    try:
-        return dropin.site_of(server, host).main
-    except kit.Refused:
-        return ""
 
 
 def unit_of(host):

@@ -64,6 +64,14 @@ def site_of(server: Any, host: kit.Host) -> Site:
     raise kit.Refused("the configuration of %s is in none of %s" % (server.TITLE, ", ".join(server.USUAL)))
 
 
+def main_of(server: Any, host: kit.Host) -> str:
+    """Give the text of the server's own configuration, "" where it cannot be read, or lies in no usual place."""
+    try:
+        return site_of(server, host).main
+    except kit.Refused:
+        return ""
+
+
 def _adopted(server: Any, instance: str, main_file: str, main: str) -> str:
     usual = ADOPTED % instance
     is_beside = main_file.startswith("/etc/mysql/") and not server.includes(main, usual)

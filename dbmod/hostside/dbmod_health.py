@@ -58,8 +58,6 @@ def _guarded(ask: Callable[[], Standing]) -> Callable[[], Answer]:
             return ask()._asdict()
         except kit.Refused as refusal:
             fault = str(refusal)
-        except OSError:
-            fault = AWAY
         except BaseException as error:
             fault = "%s in dbmod's look at it" % type(error).__name__
         return Standing([kit.one_line(fault)])._asdict()

@@ -13,11 +13,7 @@ HELLO = b"PING\r\n"
 
 
 def connect(host: kit.Host) -> Any:
-    try:
-        main = dropin.site_of(redis, host).main
-    except kit.Refused:  # of an adopted one it may lie elsewhere, or be others' alone; then it may want no password
-        main = ""
-    return redis.connect(host, main)
+    return redis.connect(host, dropin.main_of(redis, host))
 
 
 def standing(link: Any, host: kit.Host, max_lag_seconds: Optional[int]) -> Optional[health.Standing]:
