@@ -77,7 +77,7 @@ def settings(text: str) -> Values:
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         try:
-            words = shlex.split(line)
+            words = shlex.split(line) if len(line.split(None, 1)) > 1 else []  # a word of a MiB takes it half a minute
         except ValueError:
             raise kit.Refused("line %d: a quotation mark without its second" % number) from None
         name = words[0].lower() if words else ""
